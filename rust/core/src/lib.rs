@@ -1,0 +1,16 @@
+//! Batched picture decoding and TensorFlow graph execution. Knows nothing of Spark, Java or Python.
+
+pub mod bundle;
+mod error;
+pub mod image;
+mod model;
+mod named_models;
+mod options;
+pub mod runtime;
+
+pub use error::{Error, ErrorKind, Result};
+pub use model::{Metrics, Model};
+pub use named_models::{imagenet_labels, named_models};
+
+/// String pairs as they cross the boundary: every key always sent, unknown and missing ones refused.
+pub type Options = [(String, String)];

@@ -1,0 +1,1 @@
+//! Parses string pairs into checked structs; refuses unknown and missing keys.

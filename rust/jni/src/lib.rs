@@ -1,0 +1,1 @@
+//! The JVM face: nothing but translation.

@@ -1,0 +1,1 @@
+//! The Python face: nothing but translation.
