@@ -26,12 +26,33 @@ export PYO3_PYTHON := $(PY)
 export PYSPARK_PYTHON := $(PY)
 export PYSPARK_DRIVER_PYTHON := $(PY)
 export COURSIER_CACHE := $(CACHE)/coursier
+export CARGO_TARGET_DIR := $(CURDIR)/target
+# As maturin sets it, so that the wheel, the jar and the tests share one compilation of pyo3.
+export PYO3_BUILD_EXTENSION_MODULE := 1
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 SBT := $(JAVA_17)/bin/java -Xmx2g -Xss8m -Dsbt.override.build.repos=true -Dsbt.repository.config=project/repositories \
 	-Dsbt.global.base=$(CACHE)/sbt -Dsbt.boot.directory=$(CACHE)/sbt/boot -Dsbt.ivy.home=$(CACHE)/ivy \
 	-Dsbt.server.forcestart=false -Dsbt.server.autostart=false -Dsbt.supershell=false -Dsbt.color=false -jar $(SBT_LAUNCH)
+export SBT
 
-.PHONY: help setup
+# Flags of every cargo call. libjpeg-turbo has its SIMD on x86-64 only through nasm; without it the pure Rust decoder is faster.
+export CARGO_FLAGS = --locked $(shell test "$$(uname -m)" != x86_64 || command -v nasm >/dev/null || \
+	test -x $(NASM)/usr/bin/nasm || echo --no-default-features)
+
+JAR := dist/spark-deep-learning_2.13-$(VERSION).jar
+STAMPS := target/stamps
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -type f ! -name '*.md' ! -path '*/tests/*')
+WHEEL_SOURCES := $(RUST_SOURCES) pyproject.toml README.md $(shell find python -type f ! -path '*/__pycache__/*' ! -name '*.so')
+JAR_SOURCES := $(RUST_SOURCES) build.sbt $(shell find jvm/src spark-package/*.sbt project -maxdepth 1 -type f 2>/dev/null) \
+	$(shell find jvm/src/main -type f 2>/dev/null)
+
+# What the tests run: the wheel as installed, never the source tree, and the jar as built.
+SITE := $(CURDIR)/target/site
+export SPARKDL_TEST_JAR := $(CURDIR)/$(JAR)
+export SPARKDL_TEST_SITE := $(SITE)
+
+.PHONY: help setup build test demo bench format lint lock clean
 help:  ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
@@ -44,7 +65,8 @@ check-tools:
 	@command -v cargo >/dev/null || { echo "no cargo found: install Rust (rustup.rs) 1.88 or newer" >&2; exit 1; }
 	@command -v mvn >/dev/null || { echo "no mvn found: install Maven 3" >&2; exit 1; }
 
-$(VENV)/done: python/requirements.lock | check-tools
+# The folder's name holds the digest of the lock, so a changed lock gets a new one.
+$(VENV)/done: | check-tools
 	$(PYTHON3) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r python/requirements.lock
 	touch $@
@@ -58,10 +80,54 @@ $(NASM)/done:
 		&& apt-get -qq -o Dir::State::lists=$(NASM)/lists -o Dir::Cache=$(NASM)/cache update >/dev/null 2>&1 \
 		&& apt-get -qq -o Dir::State::lists=$(NASM)/lists -o Dir::Cache=$(NASM)/cache download nasm >/dev/null \
 		&& dpkg -x nasm_*.deb $(NASM); then rm -rf $(NASM)/lists $(NASM)/cache $(NASM)/*.deb; \
-	else echo "no nasm found and none could be fetched: JPEG is decoded by the slower pure Rust decoder. Install nasm and run make clean." >&2; fi
+	else echo "no nasm found and none could be fetched: JPEG is decoded by the slower pure Rust decoder. Install nasm and build again." >&2; fi
 	@touch $@
 
 $(SBT_LAUNCH): | check-tools
 	@mkdir -p $(CACHE)
 	mvn -q -B dependency:copy -Dartifact=org.scala-sbt:sbt-launch:$(SBT_VERSION) -DoutputDirectory=$(CACHE) -Dmdep.useBaseVersion=true
 	@touch $@
+
+build: setup $(STAMPS)/wheel $(STAMPS)/jar  ## The wheel, the jar and a Maven-layout repository, in dist/
+
+$(STAMPS)/wheel: $(WHEEL_SOURCES) | $(VENV)/done $(NASM)/done
+	@mkdir -p dist $(STAMPS)
+	rm -f dist/*.whl
+	$(VENV)/bin/maturin build --release --out dist --interpreter $(PY) $(CARGO_FLAGS)
+	rm -rf $(SITE)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(SITE) dist/*.whl
+	touch $@
+
+$(STAMPS)/jar: $(JAR_SOURCES) | $(VENV)/done $(NASM)/done $(SBT_LAUNCH)
+	@mkdir -p dist $(STAMPS)
+	rm -rf dist/*.jar dist/maven
+	$(SBT) publish
+	cp dist/maven/sparkdl/spark-deep-learning_2.13/$(VERSION)/$(notdir $(JAR)) $(JAR)
+	touch $@
+
+test: build  ## All tests of the three languages, against the built wheel and jar
+	PYTHONPATH=$(SITE) .ci/test
+
+# FLOWERS: a folder with one folder of pictures per class.
+demo: build  ## The main job on labelled photographs: demo/report.html (FLOWERS=folder to choose them)
+	PYTHONPATH=$(SITE) FLOWERS=$(FLOWERS) $(PY) spark-package/examples/demo.py
+
+bench: build  ## Pictures per second and memory, ours and the rivals', in one interleaved run: dist/bench.json
+	PYTHONPATH=$(SITE) $(PY) tests/bench/bench.py
+
+format: setup  ## Format the three languages
+	cargo fmt
+	$(VENV)/bin/ruff format python tests spark-package
+	$(SBT) scalafmtAll scalafmtSbt
+
+lint: setup  ## Format checks and lints of the three languages
+	.ci/lint
+
+lock: | check-tools  ## Pin python/requirements.in anew
+	$(PYTHON3) -m venv --clear target/lock-venv
+	target/lock-venv/bin/pip install --quiet --disable-pip-version-check -r python/requirements.in
+	{ sed -n '/^#/p' python/requirements.lock; target/lock-venv/bin/pip freeze; } > target/requirements.lock
+	mv target/requirements.lock python/requirements.lock
+
+clean:  ## Remove what was built; the cache of fetched tools stays
+	rm -rf target dist demo jvm/target project/target project/project spark-package/examples/target
