@@ -1,0 +1,47 @@
+"""Deep Learning Pipelines for Apache Spark: pictures through pre-trained networks, as MLlib stages.
+
+Importing this loads neither TensorFlow nor Keras, starts no thread and no JVM.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sparkdl.exceptions import SparkDLError, SparkDLValueError
+
+if TYPE_CHECKING:
+    from sparkdl.persistence import PipelineLoader
+    from sparkdl.transformers.deep_image_featurizer import DeepImageFeaturizer
+    from sparkdl.transformers.deep_image_predictor import DeepImagePredictor
+
+__all__ = [
+    "DeepImageFeaturizer",
+    "DeepImagePredictor",
+    "PipelineLoader",
+    "SparkDLError",
+    "SparkDLValueError",
+]
+
+# Loaded when first asked for: they need pyspark, which a machine that only exports models may not have.
+_PLACES = {
+    "DeepImageFeaturizer": "sparkdl.transformers.deep_image_featurizer",
+    "DeepImagePredictor": "sparkdl.transformers.deep_image_predictor",
+    "PipelineLoader": "sparkdl.persistence",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from sparkdl import _engine
+
+        return _engine.version()
+    if name not in _PLACES:
+        raise AttributeError(f"module 'sparkdl' has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES, "__version__"])
