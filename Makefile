@@ -27,8 +27,6 @@ export PYSPARK_PYTHON := $(PY)
 export PYSPARK_DRIVER_PYTHON := $(PY)
 export COURSIER_CACHE := $(CACHE)/coursier
 export CARGO_TARGET_DIR := $(CURDIR)/target
-# As maturin sets it, so that the wheel, the jar and the tests share one compilation of pyo3.
-export PYO3_BUILD_EXTENSION_MODULE := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 SBT := $(JAVA_17)/bin/java -Xmx2g -Xss8m -Dsbt.override.build.repos=true -Dsbt.repository.config=project/repositories \
@@ -43,16 +41,15 @@ export CARGO_FLAGS = --locked $(shell test "$$(uname -m)" != x86_64 || command -
 JAR := dist/spark-deep-learning_2.13-$(VERSION).jar
 STAMPS := target/stamps
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -type f ! -name '*.md' ! -path '*/tests/*')
-WHEEL_SOURCES := $(RUST_SOURCES) pyproject.toml README.md $(shell find python -type f ! -path '*/__pycache__/*' ! -name '*.so')
-JAR_SOURCES := $(RUST_SOURCES) build.sbt $(shell find jvm/src spark-package/*.sbt project -maxdepth 1 -type f 2>/dev/null) \
-	$(shell find jvm/src/main -type f 2>/dev/null)
+WHEEL_SOURCES := $(RUST_SOURCES) pyproject.toml README.md LICENSE NOTICE $(shell find python -type f ! -path '*/__pycache__/*' ! -name '*.so')
+JAR_SOURCES := $(RUST_SOURCES) build.sbt LICENSE NOTICE $(shell find project -maxdepth 1 -type f; find jvm/src/main -type f)
 
 # What the tests run: the wheel as installed, never the source tree, and the jar as built.
 SITE := $(CURDIR)/target/site
 export SPARKDL_TEST_JAR := $(CURDIR)/$(JAR)
 export SPARKDL_TEST_SITE := $(SITE)
 
-.PHONY: help setup build test demo bench format lint lock clean
+.PHONY: help setup build check-contents test demo bench format lint lock clean
 help:  ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
@@ -104,6 +101,9 @@ $(STAMPS)/jar: $(JAR_SOURCES) | $(VENV)/done $(NASM)/done $(SBT_LAUNCH)
 	$(SBT) publish
 	cp dist/maven/sparkdl/spark-deep-learning_2.13/$(VERSION)/$(notdir $(JAR)) $(JAR)
 	touch $@
+
+check-contents: build  ## What the jar and the wheel carry, against spark-package/contents.allow
+	.ci/contents
 
 test: build  ## All tests of the three languages, against the built wheel and jar
 	PYTHONPATH=$(SITE) .ci/test
