@@ -1,12 +1,28 @@
-"""The only importer of the compiled module: what it knows, and models opened in the process that runs them."""
+"""The only importer of the compiled module: what it knows, and Arrow batches run by it in the workers."""
 
 from __future__ import annotations
 
-import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import pyarrow as pa
+
 from sparkdl import _native
+from sparkdl.exceptions import SparkDLError
+
+_VECTOR_VALUES = pa.field("values", pa.list_(pa.field("element", pa.float64(), nullable=False)))
+_VECTOR_FIELDS = [
+    pa.field("type", pa.int8(), nullable=False),
+    pa.field("size", pa.int32()),
+    pa.field("indices", pa.list_(pa.field("element", pa.int32(), nullable=False))),
+    _VECTOR_VALUES,
+]
+_DENSE = 1  # as VectorUDT spells it
+_MAX_CELLS = 1 << 27  # numbers in one output batch: 1 GiB of doubles, well below the 2 GiB of Arrow's offsets
 
 
 def version() -> str:
@@ -20,8 +36,133 @@ def error_kinds() -> dict[str, tuple[str, str]]:
     return {name: (condition, state) for name, condition, state in _native.error_kinds()}
 
 
-@cache
-def named_models() -> list[dict[str, Any]]:
-    """The rows of the table of built-in models."""
-    models: list[dict[str, Any]] = json.loads(_native.named_models())["models"]
-    return models
+def named_models() -> str:
+    """The table of built-in models, as JSON."""
+    return _native.named_models()
+
+
+def imagenet_labels() -> str:
+    """ImageNet's `[synset, label]` pairs in class order, as JSON."""
+    return _native.imagenet_labels()
+
+
+def describe_bundle(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """A bundle's manifest, as JSON, and the SHA-256 of the file. Checks the bundle, loads no TensorFlow."""
+    return _native.describe_bundle(path)
+
+
+def decode_images(batch: pa.RecordBatch, options: list[tuple[str, str]]) -> pa.RecordBatch:
+    """Decodes a batch of one picture column into columns `image` (Spark's image struct) and `error`."""
+    return pa.record_batch(_native.decode_images(batch, options))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to know; small, because it travels with every task."""
+
+    bundle: str
+    """File name of the bundle among Spark's files."""
+    options: tuple[tuple[str, str], ...]
+    """Of the model, without `model` and `threads`, which the worker adds."""
+    tensorflow_path: str
+    threads: int
+    column: int
+    """Position of the picture column."""
+    name_column: int | None
+    """Position of the column that names a row's picture, if there is one."""
+    batch_size: int
+    output: str
+    """`vector`, `array` or `topK`."""
+    handle_invalid: str
+    with_reason: bool
+    names: tuple[str, ...]
+    """Of the output columns, all of them."""
+
+
+def run(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Runs one partition: appends the output, and the reason where asked, to every row."""
+    try:
+        yield from _run(task, batches)
+    except SparkDLError as error:
+        # Spark hands only the text to the driver, so the condition goes with it.
+        raise type(error)(f"[{error.getCondition()}] {error}", error.kind) from None
+
+
+def _run(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    model = None
+    row = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, task.batch_size):
+            model = model or _open(task)
+            rows = batch.slice(start, task.batch_size)
+            pictures = pa.record_batch([rows.column(task.column)], ["picture"])
+            result = pa.record_batch(model.run(pictures))
+            yield _append(task, rows, result, row)
+            row += rows.num_rows
+
+
+def _open(task: Task) -> _native.Model:
+    from pyspark import SparkFiles
+
+    _native.load_tensorflow(
+        [
+            ("tensorflowPath", task.tensorflow_path or os.environ.get("SPARKDL_TENSORFLOW_PATH", "")),
+            ("tensorflowClasspath", ""),
+            ("python", sys.executable),
+        ]
+    )
+    bundle = SparkFiles.get(task.bundle)
+    return _native.Model([("model", bundle), *task.options, ("threads", str(_threads(task)))])
+
+
+def _threads(task: Task) -> int:
+    # Spark starts a worker process per task and tells it by this variable how many cores the task has.
+    asked = task.threads or int(os.environ.get("SPARKDL_THREADS") or 0)
+    cores = os.environ.get("OMP_NUM_THREADS", "")
+    return asked or (int(cores) if cores.isdigit() else 0)
+
+
+def _append(task: Task, rows: pa.RecordBatch, result: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+    output, reasons = result.column("output"), result.column("error")
+    if task.handle_invalid == "error" and reasons.null_count < len(reasons):
+        raise _invalid_row(task, rows, reasons, first_row)
+    columns = [*rows.columns, _column(task.output, output)]
+    if task.with_reason:
+        columns.append(reasons)
+    fields = [pa.field(name, column.type) for name, column in zip(task.names, columns, strict=True)]
+    done = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+    return done.filter(reasons.is_null()) if task.handle_invalid == "skip" else done
+
+
+def _column(kind: str, output: pa.Array) -> pa.Array:
+    if kind == "topK":
+        return output
+    size = output.type.list_size
+    numbers = output.values.slice(output.offset * size, len(output) * size)
+    offsets = pa.array(range(0, (len(output) + 1) * size, size), pa.int32())
+    missing = output.is_null()
+    if kind == "array":
+        element = pa.field("element", pa.float32(), nullable=False)
+        return pa.ListArray.from_arrays(offsets, numbers, type=pa.list_(element), mask=missing)
+    values = pa.ListArray.from_arrays(offsets, numbers.cast(pa.float64()), type=_VECTOR_VALUES.type)
+    count = len(output)
+    parts = [pa.repeat(pa.scalar(_DENSE, pa.int8()), count), *(pa.nulls(count, f.type) for f in _VECTOR_FIELDS[1:3]), values]
+    return pa.StructArray.from_arrays(parts, fields=_VECTOR_FIELDS, mask=missing)
+
+
+def _invalid_row(task: Task, rows: pa.RecordBatch, reasons: pa.Array, first_row: int) -> SparkDLError:
+    row = next(index for index, reason in enumerate(reasons) if reason.is_valid)
+    name = rows.column(task.name_column)[row].as_py() if task.name_column is not None else None
+    picture = rows.column(task.column)[row]
+    if not name and pa.types.is_struct(picture.type) and picture.is_valid:
+        name = picture["origin"].as_py()
+    if not name:
+        from pyspark import TaskContext
+
+        context: Any = TaskContext.get()
+        name = f"in partition {context.partitionId()}, row {first_row + row}"
+    return SparkDLError(
+        f"Cannot use the picture {name}: {reasons[row].as_py()}. "
+        'Set handleInvalid to "keep" or "skip" to go on without it.',
+        "InvalidRow",
+    )
