@@ -11,7 +11,8 @@ ThisBuild / version := {
     .getOrElse(sys.error("Cargo.toml has no line version = \"…\""))
 }
 
-lazy val nativeLibrary = taskKey[Seq[File]]("Builds rust/jni and puts the library and its digest under native/<os>-<arch>/")
+lazy val nativeLibrary =
+  taskKey[Seq[File]]("Builds rust/jni and puts the library and its digest under native/<os>-<arch>/")
 
 lazy val root = (project in file("."))
   .settings(
@@ -42,7 +43,17 @@ lazy val sources = Seq(
 lazy val compilation = Seq(
   javacOptions ++= Seq("--release", "17", "-Xlint:all,-processing", "-Werror"),
   Compile / doc / javacOptions := Nil,
-  scalacOptions ++= Seq("-release", "17", "-encoding", "utf8", "-deprecation", "-feature", "-unchecked", "-Xlint", "-Werror"),
+  scalacOptions ++= Seq(
+    "-release",
+    "17",
+    "-encoding",
+    "utf8",
+    "-deprecation",
+    "-feature",
+    "-unchecked",
+    "-Xlint",
+    "-Werror"
+  ),
   Compile / packageDoc / publishArtifact := false
 )
 
@@ -61,14 +72,27 @@ lazy val native = Seq(
   }.taskValue,
   Compile / packageBin / packageOptions +=
     Package.ManifestAttributes("Automatic-Module-Name" -> "sparkdl", "Enable-Native-Access" -> "ALL-UNNAMED"),
-  Compile / packageBin / mappings ++= Seq("LICENSE", "NOTICE").map(f => baseDirectory.value / f -> s"META-INF/$f")
+  Compile / packageBin / mappings ++= Seq("LICENSE", "NOTICE").map(f =>
+    baseDirectory.value / f -> s"META-INF/$f"
+  )
 )
 
 // What Spark's own launcher opens for JDK 17; Arrow needs java.nio.
 lazy val opened = Seq(
-  "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.util",
-  "java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs",
-  "sun.security.action", "sun.util.calendar"
+  "java.lang",
+  "java.lang.invoke",
+  "java.lang.reflect",
+  "java.io",
+  "java.net",
+  "java.nio",
+  "java.util",
+  "java.util.concurrent",
+  "java.util.concurrent.atomic",
+  "jdk.internal.ref",
+  "sun.nio.ch",
+  "sun.nio.cs",
+  "sun.security.action",
+  "sun.util.calendar"
 )
 
 lazy val tests = Seq(

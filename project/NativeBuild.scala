@@ -26,7 +26,9 @@ object NativeBuild {
 
   private def inputs(base: File): Set[File] = {
     val crates = Seq("core", "jni").map(base / "rust" / _)
-    val sources = crates.flatMap(crate => ((crate / "src") ** "*").get() ++ (crate * ("*.toml" || "*.json" || "*.rs")).get())
+    val sources = crates.flatMap(crate =>
+      ((crate / "src") ** "*").get() ++ (crate * ("*.toml" || "*.json" || "*.rs")).get()
+    )
     (sources.filter(_.isFile) ++ Seq(base / "Cargo.toml", base / "Cargo.lock")).toSet
   }
 
@@ -34,7 +36,8 @@ object NativeBuild {
     val command = Seq("cargo", "build", "--release", "--locked", "-p", "sparkdl-jni")
     log.info(command.mkString(" "))
     val output = ProcessLogger(line => log.info(line), line => log.info(line))
-    if (Process(command, base).!(output) != 0) sys.error(s"${command.mkString(" ")} failed: see its messages above")
+    if (Process(command, base).!(output) != 0)
+      sys.error(s"${command.mkString(" ")} failed: see its messages above")
     sys.env.get("CARGO_TARGET_DIR").map(dir => base.toPath.resolve(dir).toFile).getOrElse(base / "target") /
       "release" / library
   }

@@ -13,11 +13,10 @@ import org.apache.arrow.vector.ipc.{ArrowStreamReader, ArrowStreamWriter}
 import org.apache.arrow.vector.types.pojo.{ArrowType, Field, FieldType, Schema}
 import org.apache.spark.sql.Row
 
-/**
- * Rows to Arrow and back, for one task. Everything it allocates is a child of the process's allocator and goes with `close`.
- *
- * A batch is written to one off-heap buffer that is used again for the next; native code reads it in place.
- */
+/** Rows to Arrow and back, for one task. Everything it allocates is a child of the process's allocator and goes with `close`.
+  *
+  * A batch is written to one off-heap buffer that is used again for the next; native code reads it in place.
+  */
 private[engine] final class ArrowBridge(name: String) extends AutoCloseable {
   private val allocator = ArrowBridge.root.newChildAllocator(name, 0, Long.MaxValue)
   private val stream = new OffHeapStream(allocator)
@@ -88,7 +87,9 @@ private[engine] object ArrowBridge {
     case (v: IntVector, number: Int) => v.setSafe(i, number)
     case (v: StructVector, image: Row) =>
       v.setIndexDefined(i)
-      (0 until v.size).foreach(child => set(v.getChildByOrdinal(child).asInstanceOf[FieldVector], i, image.get(child)))
+      (0 until v.size).foreach(child =>
+        set(v.getChildByOrdinal(child).asInstanceOf[FieldVector], i, image.get(child))
+      )
     case (v, other) => throw new IllegalArgumentException(s"${other.getClass} does not fit ${v.getField}")
   }
 
@@ -100,12 +101,14 @@ private[engine] object ArrowBridge {
         case v: FixedSizeListVector => floats(v, i)
         case v: ListVector =>
           (v.getElementStartIndex(i) until v.getElementEndIndex(i)).map(value(v.getDataVector, _))
-        case v: StructVector => Row.fromSeq((0 until v.size).map(child => value(v.getChildByOrdinal(child), i)))
+        case v: StructVector =>
+          Row.fromSeq((0 until v.size).map(child => value(v.getChildByOrdinal(child), i)))
         case v: VarCharVector => new String(v.get(i), UTF_8)
         case v: VarBinaryVector => v.get(i)
         case v: Float4Vector => v.get(i)
         case v: IntVector => v.get(i)
-        case v => throw new IllegalArgumentException(s"native code sent ${v.getField}, which has no place in a row")
+        case v =>
+          throw new IllegalArgumentException(s"native code sent ${v.getField}, which has no place in a row")
       }
 
   private def floats(vector: FixedSizeListVector, i: Int): Array[Float] = {

@@ -5,11 +5,10 @@ import org.apache.spark.sql.SparkSession
 
 import sparkdl.ffi.ErrorKind
 
-/**
- * The settings `spark.sparkdl.*` that were set explicitly, as a value that travels to the executors.
- *
- * What was not set is looked up where it is used: in the environment of that process, then the default.
- */
+/** The settings `spark.sparkdl.*` that were set explicitly, as a value that travels to the executors.
+  *
+  * What was not set is looked up where it is used: in the environment of that process, then the default.
+  */
 final case class EngineConf(set: Map[String, String]) {
   import EngineConf._
 
@@ -33,7 +32,9 @@ final case class EngineConf(set: Map[String, String]) {
     val (value, origin) = set
       .get(entry.key)
       .map(_ -> entry.key)
-      .orElse(entry.environment.flatMap(name => sys.env.get(name).filter(_.nonEmpty).map(_ -> name)).headOption)
+      .orElse(entry.environment.flatMap(name =>
+        sys.env.get(name).filter(_.nonEmpty).map(_ -> name)
+      ).headOption)
       .getOrElse(entry.default() -> entry.key)
     if (!entry.valid(value)) {
       throw ErrorKind.InvalidArgument.exception(s"$origin must be ${entry.range} but was $value.")
@@ -109,7 +110,8 @@ object EngineConf {
   }
 
   private def defaultCacheDir: String = {
-    val base = sys.env.get("XDG_CACHE_HOME").filter(_.nonEmpty).getOrElse(s"${System.getProperty("user.home")}/.cache")
+    val base =
+      sys.env.get("XDG_CACHE_HOME").filter(_.nonEmpty).getOrElse(s"${System.getProperty("user.home")}/.cache")
     s"$base/spark-deep-learning"
   }
 }

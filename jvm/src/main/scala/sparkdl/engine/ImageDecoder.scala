@@ -8,10 +8,9 @@ import sparkdl.ffi.NativeApi
 /** Decodes pictures to Spark's image struct, without a model and without TensorFlow. */
 object ImageDecoder {
 
-  /**
-   * One native call for all pictures. Per picture a row of Spark's image struct and null, or null and the reason. The options
-   * are those of the core's contract for `decode_images`, `threads` from the settings where it is missing.
-   */
+  /** One native call for all pictures. Per picture a row of Spark's image struct and null, or null and the reason. The options
+    * are those of the core's contract for `decode_images`, `threads` from the settings where it is missing.
+    */
   def decode(
       pictures: Array[Array[Byte]],
       options: Seq[(String, String)],
@@ -19,7 +18,8 @@ object ImageDecoder {
   ): Array[(Row, String)] = {
     Native.ensureLoaded(conf)
     val threads = if (options.exists(_._1 == "threads")) Nil else Seq("threads" -> conf.threads)
-    val bridge = new ArrowBridge(s"sparkdl decode ${Option(TaskContext.get()).map(_.taskAttemptId()).getOrElse(-1L)}")
+    val bridge =
+      new ArrowBridge(s"sparkdl decode ${Option(TaskContext.get()).map(_.taskAttemptId()).getOrElse(-1L)}")
     try
       bridge.send(pictures.toSeq) { (bytes, length) =>
         val result = NativeApi.decodeImages(Native.pairs(options ++ threads), bytes, length)
