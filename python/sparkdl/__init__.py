@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 if TYPE_CHECKING:
+    from sparkdl._export import export
     from sparkdl.persistence import PipelineLoader
     from sparkdl.transformers.deep_image_featurizer import DeepImageFeaturizer
     from sparkdl.transformers.deep_image_predictor import DeepImagePredictor
@@ -21,6 +22,7 @@ __all__ = [
     "PipelineLoader",
     "SparkDLError",
     "SparkDLValueError",
+    "export",
 ]
 
 # Loaded when first asked for: they need pyspark, which a machine that only exports models may not have.
@@ -28,6 +30,7 @@ _PLACES = {
     "DeepImageFeaturizer": "sparkdl.transformers.deep_image_featurizer",
     "DeepImagePredictor": "sparkdl.transformers.deep_image_predictor",
     "PipelineLoader": "sparkdl.persistence",
+    "export": "sparkdl._export",
 }
 
 

@@ -1,1 +1,0 @@
-addSbtPlugin("org.scalameta" % "sbt-scalafmt" % "2.5.5")

@@ -1,0 +1,125 @@
+"""The cache folder on the driver: where it is, what goes wrong with it, files brought into it from elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from sparkdl.exceptions import SparkDLError, SparkDLValueError
+
+CACHE_SETTING = "spark.sparkdl.cacheDir"
+CACHE_VARIABLE = "SPARKDL_CACHE_DIR"
+
+
+def setting(spark: Any | None, key: str, variable: str) -> str | None:
+    """A setting of the Spark session, else of the environment."""
+    value = spark.conf.get(key, None) if spark is not None else None
+    return value or os.environ.get(variable) or None
+
+
+def cache_folder(spark: Any | None = None, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The cache folder: as given, as set, else the user's own."""
+    named = cache_dir or setting(spark, CACHE_SETTING, CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "spark-deep-learning"
+
+
+def folder_error(folder: Path, error: OSError) -> SparkDLError:
+    """What a cache folder that cannot be used says."""
+    return SparkDLError(
+        f"Cannot write to the cache folder {folder}: {type(error).__name__}: {error.strerror}. Set {CACHE_SETTING} "
+        f"(or the environment variable {CACHE_VARIABLE}) to a folder that this user can write.",
+        "Io",
+    )
+
+
+def made(folder: Path) -> Path:
+    """The folder, there and writable; new ones are the user's alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise folder_error(folder, error) from error
+
+
+@contextlib.contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Holds the right to make a file: others wait. The lock is the system's, so it dies with its process."""
+    folder = made(target.parent)
+    try:
+        lock = open(folder / f".{target.name}.lock", "w")  # noqa: SIM115 - closed by the block below
+    except OSError as error:
+        raise folder_error(folder, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def appearing(target: Path) -> Iterator[Any]:
+    """An open binary file that becomes `target` when the block ends well, and is gone when it does not."""
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file, in hex."""
+    found = hashlib.new(algorithm)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                found.update(chunk)
+        return found.hexdigest()
+    except OSError as error:
+        raise SparkDLError(f"Cannot read {path}: {error.strerror}.", "Io") from error
+
+
+def local_copy(path: str, spark: Any | None, folder: Path) -> Path:
+    """A path of this machine as it is; a URI of any file system that Spark reads, copied into the cache."""
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", path):
+        local = Path(path).expanduser()
+    elif path.startswith("file:"):
+        local = Path(unquote(urlparse(path).path))
+    else:
+        return _fetched(path, spark, folder)
+    if not local.is_file():
+        raise SparkDLError(f"Cannot read {path}: there is no such file on the driver.", "Io")
+    return local
+
+
+def _fetched(uri: str, spark: Any | None, folder: Path) -> Path:
+    if spark is None:
+        raise SparkDLValueError(f"{uri} is not on this machine, and reading it needs a Spark session.")
+    files = spark.read.format("binaryFile").load(uri)
+    found = files.select("path", "modificationTime", "length").take(2)
+    if len(found) != 1:
+        raise SparkDLError(f"Cannot read {uri}: it names {len(found) or 'no'} files, not one.", "Io")
+    stamp = hashlib.sha256(repr(tuple(found[0])).encode()).hexdigest()[:16]
+    name = unquote(uri.rstrip("/").rsplit("/", 1)[-1])
+    target = folder / "files" / f"{stamp}-{name}"
+    with locked(target):
+        if not target.exists():
+            content = files.select("content").first()["content"]
+            with appearing(target) as file:
+                file.write(content)
+    return target

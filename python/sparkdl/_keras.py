@@ -1,0 +1,246 @@
+"""Keras networks as we need them: read from a file or built from the table, told apart, cut at features.
+
+Keras and TensorFlow are imported here and in `_freeze`, when a model is exported and never before.
+"""
+
+from __future__ import annotations
+
+import collections
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparkdl import _keras_files
+from sparkdl.exceptions import SparkDLError, SparkDLValueError
+from sparkdl.models import NamedModel, named_models
+
+_OLDEST_KERAS = (3, 11, 3)  # The first whose safe mode also holds for HDF5 files.
+_POOLINGS = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A Keras model whose weights are in place, and what the table knows of it."""
+
+    model: Any
+    row: NamedModel | None
+    features: Any | None
+    """The symbolic tensor of the features, [None, h, w, c]."""
+    predictions: Any | None
+    """The symbolic tensor of the head, [None, n]."""
+    height: int
+    width: int
+
+
+def keras() -> Any:
+    """Keras on TensorFlow, quiet; an error that says what to install where it is missing or too old."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        module = importlib.import_module("keras")
+        importlib.import_module("tensorflow")
+    except ImportError as error:
+        raise SparkDLError(
+            f"Turning a Keras model into a bundle needs Keras and TensorFlow in {sys.executable}, which lacks one "
+            f"({error}): pip install 'keras>=3.11.3' tensorflow-cpu, or give the path of a bundle (*.sparkdl).",
+            "TensorFlowUnavailable",
+        ) from error
+    version = tuple(int(part) for part in module.__version__.split(".")[:3] if part.isdigit())
+    if version < _OLDEST_KERAS:
+        raise SparkDLError(
+            f"Keras {module.__version__} is too old to read files safely: pip install -U 'keras>=3.11.3'.",
+            "TensorFlowUnavailable",
+        )
+    if module.backend.backend() != "tensorflow":
+        raise SparkDLError(
+            f"Keras runs on {module.backend.backend()} in this process; a bundle is made on TensorFlow: set "
+            "KERAS_BACKEND=tensorflow before Keras is imported.",
+            "TensorFlowUnavailable",
+        )
+    return module
+
+
+def from_file(path: Path, row: NamedModel | None, arguments: Mapping[str, Any] | None = None) -> Network:
+    """A whole model, or weights alone for the network of `row` (built with `arguments`, as `alpha`)."""
+    kind = _keras_files.kind(path)
+    if kind.is_whole:
+        _keras_files.refuse_code(path, kind)
+        return cut(_load_whole(path), row, str(path))
+    if row is None:
+        raise SparkDLValueError(
+            f'{path} holds weights alone, so the network must be named: export("MobileNet", weights=…).',
+            "InvalidArgument",
+        )
+    return from_weights(path, row, arguments)
+
+
+def from_weights(path: Path, row: NamedModel, arguments: Mapping[str, Any] | None = None) -> Network:
+    """The network of the table with a file of weights alone, with or without its head."""
+    kind = _keras_files.kind(path)
+    given = dict(arguments or {})
+    model = _build(row, True, given)
+    if kind.is_legacy and not _keras_files.fits(path, model):
+        headless = _build(row, False, given)
+        model = headless if _keras_files.fits(path, headless) else model
+    _keras_files.load_weights(path, kind, model, row.name)
+    return cut(model, None if given else row, str(path), row)
+
+
+def published(path: Path, row: NamedModel) -> Network:
+    """The network that the published weights are for: as the table's, with the rescaling it names."""
+    model = _build(row, True, {})
+    if row.published_rescaling is not None:
+        model = _with_rescaling(model, row.published_rescaling)
+    _keras_files.load_weights(path, _keras_files.kind(path), model, row.name)
+    return cut(model, None, str(path), row)
+
+
+def cut(model: Any, row: NamedModel | None, what: str, built_from: NamedModel | None = None) -> Network:
+    """Finds features and head of a model; refuses one that is not of the family `row`."""
+    _check_picture_model(model, what)
+    if built_from is None:
+        found = next((known for known in named_models() if _differences(model, known) == ""), None)
+        if row is not None and found is not row:
+            raise SparkDLValueError(
+                f"{what} is not a {row.name}: {_differences(model, row)}. Name the network it is, or export it "
+                "as a bundle.",
+                "InvalidModel",
+            )
+        row = found
+    else:
+        row = built_from
+    features = _features(model, row)
+    height, width = model.inputs[0].shape[1:3]
+    if (height is None or width is None) and row is None:
+        raise SparkDLValueError(
+            f"{what} takes pictures of any size and is of no known family: save it with a fixed input size.",
+            "InvalidModel",
+        )
+    if height is None or width is None:
+        assert row is not None
+        height, width = row.height, row.width
+    return Network(model, row, features, _predictions(model, features), int(height), int(width))
+
+
+def _load_whole(path: Path) -> Any:
+    try:
+        return keras().saving.load_model(path, compile=False, safe_mode=True)
+    except SparkDLError:
+        raise
+    except Exception as error:  # Keras raises whatever the layer at hand raises.
+        reason = str(error).strip().split("\n")[0]
+        raise SparkDLValueError(f"Keras cannot read the model {path}: {reason}", "InvalidModel") from error
+
+
+def _build(row: NamedModel, include_top: bool, arguments: dict[str, Any]) -> Any:
+    keras()
+    function = getattr(importlib.import_module(row.keras_module), row.keras_class)
+    shape = (row.height, row.width, 3)
+    try:
+        return function(**{"weights": None, "include_top": include_top, "input_shape": shape, **arguments})
+    except (TypeError, ValueError) as error:
+        raise SparkDLValueError(
+            f"Keras' {row.name} refuses {arguments}: {error}", "InvalidArgument"
+        ) from error
+
+
+def _with_rescaling(model: Any, scale: tuple[float, ...]) -> Any:
+    module = keras()
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        output = layer(*args, **kwargs)
+        if isinstance(layer, module.layers.Normalization):
+            output = module.layers.Rescaling(list(scale))(output)
+        return output
+
+    return module.models.clone_model(model, call_function=call)
+
+
+def _check_picture_model(model: Any, what: str) -> None:
+    module = keras()
+    if not isinstance(model, module.Model) or not getattr(model, "inputs", None):
+        raise SparkDLValueError(
+            f"{what} is not a built functional or sequential keras.Model, so its layers cannot be read.",
+            "InvalidModel",
+        )
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if len(shapes) != 1 or len(model.outputs) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3:
+        raise SparkDLValueError(
+            f"{what} takes {shapes} and gives {[tuple(t.shape) for t in model.outputs]}; a picture model takes one "
+            "input [None, height, width, 3] and gives one output.",
+            "InvalidModel",
+        )
+
+
+def _differences(model: Any, row: NamedModel) -> str:
+    """What tells a model from the family: empty where nothing does."""
+    body = _body(model, row.feature_layer)
+    if body is None:
+        return f"it has no layer {row.feature_layer}"
+    found = _layer_counts(body)
+    wanted = _family_counts(row)
+    best = min(wanted, key=lambda counts: sum(((counts - found) + (found - counts)).values()))
+    parts = [f"{n} more {name}" for name, n in sorted((found - best).items())]
+    parts += [f"{n} fewer {name}" for name, n in sorted((best - found).items())]
+    return f"up to the layer {row.feature_layer} it has {', '.join(parts)}" if parts else ""
+
+
+def _body(model: Any, feature_layer: str) -> Any | None:
+    """The layers up to the features, of the model or of a network inside it that takes its input as it is."""
+    module = keras()
+    names = {layer.name for layer in model.layers}
+    if feature_layer in names:
+        return module.Model(model.inputs, model.get_layer(feature_layer).output)
+    for layer in model.layers:
+        if isinstance(layer, module.Model) and layer.inputs and _takes_the_input(model, layer):
+            body = _body(layer, feature_layer)
+            if body is not None:
+                return body
+    return None
+
+
+def _takes_the_input(model: Any, layer: Any) -> bool:
+    first = next(inner for inner in model.layers if type(inner).__name__ != "InputLayer")
+    return first is layer
+
+
+def _layer_counts(model: Any) -> collections.Counter[str]:
+    return collections.Counter(type(layer).__name__ for layer in model.layers)
+
+
+_FAMILIES: dict[str, list[collections.Counter[str]]] = {}
+
+
+def _family_counts(row: NamedModel) -> list[collections.Counter[str]]:
+    if row.name not in _FAMILIES:
+        counts = _layer_counts(_body(_build(row, False, {}), row.feature_layer))
+        published = counts + collections.Counter({"Rescaling": 1})
+        _FAMILIES[row.name] = [counts] if row.published_rescaling is None else [counts, published]
+    return _FAMILIES[row.name]
+
+
+def _features(model: Any, row: NamedModel | None) -> Any | None:
+    """The row's feature layer, else what the last global pooling or flattening takes, else a 4-D output."""
+    if row is not None and any(layer.name == row.feature_layer for layer in model.layers):
+        return model.get_layer(row.feature_layer).output
+    for layer in reversed(model.layers):
+        if type(layer).__name__ in _POOLINGS and len(layer.input.shape) == 4:
+            return layer.input
+    output = model.outputs[0]
+    return output if len(output.shape) == 4 else None
+
+
+def _predictions(model: Any, features: Any | None) -> Any | None:
+    """The model's output, where a layer with weights lies between the features and it."""
+    output = model.outputs[0]
+    if len(output.shape) != 2:
+        return None
+    if features is None:
+        return output
+    head = keras().Model(features, output)
+    return output if any(layer.weights for layer in head.layers) else None

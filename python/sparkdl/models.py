@@ -1,0 +1,111 @@
+"""The table of built-in models, of the core: what each network takes, where it is cut, where its weights are."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlparse
+
+from sparkdl import _engine
+from sparkdl.exceptions import SparkDLValueError
+
+NORMALIZATIONS = ("tf", "caffe", "torch", "none")
+CHANNEL_ORDERS = ("RGB", "BGR")
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file that Keras publishes; `hash` is None where Keras publishes none."""
+
+    url: str
+    hash: str | None
+    hash_algorithm: str | None
+
+    @property
+    def name(self) -> str:
+        """The file's name in Keras' own cache and in ours."""
+        return urlparse(self.url).path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A row of the table.
+
+    Features are the output of `feature_layer`: the last one before global pooling, or for VGG the last pooling
+    before its dense layers, which is what Keras calls the network without its top.
+    """
+
+    name: str
+    keras_module: str
+    keras_class: str
+    height: int
+    width: int
+    channel_order: str
+    normalization: str
+    feature_layer: str
+    features: tuple[int, ...]
+    classes: int
+    top: WeightFile
+    no_top: WeightFile
+    published_rescaling: tuple[float, ...] | None
+    """What the published weights want multiplied onto the output of the network's `Normalization` layer."""
+    bundle_key: str
+    """Names the cached bundle of the published weights: of their hash or, where there is none, their URL."""
+    license: str
+
+
+def supported_models() -> list[str]:
+    """The names that `modelName` takes, in the order of the table."""
+    return list(_table())
+
+
+def named_model(name: str) -> NamedModel:
+    """The row of a model; names are case-sensitive, as Keras spells them."""
+    row = _table().get(name)
+    if row is None:
+        known = ", ".join(supported_models())
+        raise SparkDLValueError(
+            f"Unknown model {name}. Known models: {known}; or give the path of a bundle (*.sparkdl).",
+            "InvalidArgument",
+        )
+    return row
+
+
+def named_models() -> list[NamedModel]:
+    """Every row of the table, in order."""
+    return list(_table().values())
+
+
+@functools.cache
+def imagenet_labels() -> tuple[tuple[str, str], ...]:
+    """Synset and label of ImageNet's 1,000 classes, in class order, as Keras spells them."""
+    return tuple((synset, label) for synset, label in json.loads(_engine.imagenet_labels()))
+
+
+@functools.cache
+def _table() -> dict[str, NamedModel]:
+    return {row["name"]: _row(row) for row in json.loads(_engine.named_models())["models"]}
+
+
+def _row(row: dict[str, Any]) -> NamedModel:
+    weights = {key: WeightFile(w["url"], w["hash"], w["hashAlgorithm"]) for key, w in row["weights"].items()}
+    rescaling = row["publishedRescaling"]
+    return NamedModel(
+        name=row["name"],
+        keras_module=row["kerasModule"],
+        keras_class=row["kerasClass"],
+        height=row["height"],
+        width=row["width"],
+        channel_order=row["channelOrder"],
+        normalization=row["normalization"],
+        feature_layer=row["featureLayer"],
+        features=tuple(row["features"]),
+        classes=row["classes"],
+        top=weights["top"],
+        no_top=weights["noTop"],
+        published_rescaling=None if rescaling is None else tuple(rescaling),
+        bundle_key=row["bundleKey"],
+        license=row["license"],
+    )
