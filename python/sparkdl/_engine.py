@@ -22,7 +22,8 @@ _VECTOR_FIELDS = [
     _VECTOR_VALUES,
 ]
 _DENSE = 1  # as VectorUDT spells it
-_MAX_CELLS = 1 << 27  # numbers in one output batch: 1 GiB of doubles, well below the 2 GiB of Arrow's offsets
+MAX_NUMBERS = 1 << 27
+"""Of one output batch: 1 GiB of doubles, well below the 2 GiB of Arrow's offsets."""
 
 
 def version() -> str:
@@ -68,15 +69,13 @@ class Task:
     threads: int
     column: int
     """Position of the picture column."""
-    name_column: int | None
-    """Position of the column that names a row's picture, if there is one."""
+    name_columns: tuple[int, ...]
+    """Positions of the columns that may name a row's picture, the first that does holds."""
     batch_size: int
     output: str
     """`vector`, `array` or `topK`."""
     handle_invalid: str
     with_reason: bool
-    names: tuple[str, ...]
-    """Of the output columns, all of them."""
 
 
 def run(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -129,8 +128,8 @@ def _append(task: Task, rows: pa.RecordBatch, result: pa.RecordBatch, first_row:
     columns = [*rows.columns, _column(task.output, output)]
     if task.with_reason:
         columns.append(reasons)
-    fields = [pa.field(name, column.type) for name, column in zip(task.names, columns, strict=True)]
-    done = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+    # Spark reads columns by position.
+    done = pa.RecordBatch.from_arrays(columns, [f"_{index}" for index in range(len(columns))])
     return done.filter(reasons.is_null()) if task.handle_invalid == "skip" else done
 
 
@@ -146,23 +145,31 @@ def _column(kind: str, output: pa.Array) -> pa.Array:
         return pa.ListArray.from_arrays(offsets, numbers, type=pa.list_(element), mask=missing)
     values = pa.ListArray.from_arrays(offsets, numbers.cast(pa.float64()), type=_VECTOR_VALUES.type)
     count = len(output)
-    parts = [pa.repeat(pa.scalar(_DENSE, pa.int8()), count), *(pa.nulls(count, f.type) for f in _VECTOR_FIELDS[1:3]), values]
+    dense = pa.repeat(pa.scalar(_DENSE, pa.int8()), count)
+    parts = [dense, *(pa.nulls(count, field.type) for field in _VECTOR_FIELDS[1:3]), values]
     return pa.StructArray.from_arrays(parts, fields=_VECTOR_FIELDS, mask=missing)
 
 
 def _invalid_row(task: Task, rows: pa.RecordBatch, reasons: pa.Array, first_row: int) -> SparkDLError:
     row = next(index for index, reason in enumerate(reasons) if reason.is_valid)
-    name = rows.column(task.name_column)[row].as_py() if task.name_column is not None else None
-    picture = rows.column(task.column)[row]
-    if not name and pa.types.is_struct(picture.type) and picture.is_valid:
-        name = picture["origin"].as_py()
-    if not name:
-        from pyspark import TaskContext
-
-        context: Any = TaskContext.get()
-        name = f"in partition {context.partitionId()}, row {first_row + row}"
+    name = _name(task, rows.slice(row, 1)) or _place(first_row + row)
     return SparkDLError(
         f"Cannot use the picture {name}: {reasons[row].as_py()}. "
         'Set handleInvalid to "keep" or "skip" to go on without it.',
         "InvalidRow",
     )
+
+
+def _name(task: Task, row: pa.RecordBatch) -> str | None:
+    names = [row.column(column)[0].as_py() for column in task.name_columns]
+    picture = row.column(task.column)
+    if pa.types.is_struct(picture.type) and picture[0].is_valid:
+        names.append(picture.field("origin")[0].as_py())
+    return next((name for name in names if name), None)
+
+
+def _place(row: int) -> str:
+    from pyspark import TaskContext
+
+    context: Any = TaskContext.get()
+    return f"in partition {context.partitionId()}, row {row}"

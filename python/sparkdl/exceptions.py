@@ -30,7 +30,7 @@ class SparkDLError(Exception):
 
 
 class SparkDLValueError(SparkDLError, ValueError):
-    """An argument, a model or a batch that the caller must change: InvalidArgument, InvalidModel, InvalidBatch."""
+    """What the caller must change: kinds InvalidArgument, InvalidModel and InvalidBatch."""
 
     def __init__(self, message: str, kind: str = "InvalidArgument") -> None:
         super().__init__(message, kind)

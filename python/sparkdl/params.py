@@ -82,7 +82,7 @@ class HasModelName(Params):
         return self.getOrDefault(self.modelName)
 
     def setModelName(self: P, value: str) -> P:
-        """Sets the name of a built-in model as Keras spells it, or the path or URI of a bundle (`*.sparkdl`)."""
+        """Sets the name of a built-in model as Keras spells it, or path or URI of a bundle (`*.sparkdl`)."""
         return self._set(modelName=value)
 
 
@@ -92,12 +92,13 @@ class HasWeights(Params):
     weights: Param[Any] = Param(
         Params._dummy(),
         "weights",
-        'weights of a built-in model: "imagenet" (as Keras publishes them), or path or URI of a Keras file (.keras, .h5)',
+        'weights of a built-in model: "imagenet" (as Keras publishes them), '
+        "or path or URI of a Keras file (.keras, .h5)",
         _weights,
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(weights="imagenet")
 
     def getWeights(self) -> Any:
@@ -118,12 +119,13 @@ class HasPooling(Params):
     pooling: Param[str] = Param(
         Params._dummy(),
         "pooling",
-        'pooling of the last feature map over its height and width: "avg", "max", or "none" for the whole map, flattened',
+        'pooling of the last feature map over its height and width: "avg", "max", '
+        'or "none" for the whole map, flattened',
         _choice("pooling", ("avg", "max", "none")),
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(pooling="avg")
 
     def getPooling(self) -> str:
@@ -131,7 +133,7 @@ class HasPooling(Params):
         return self.getOrDefault(self.pooling)
 
     def setPooling(self: P, value: str) -> P:
-        """Sets `"avg"`, `"max"`, or `"none"`: the whole map, flattened in the order height, width, channel."""
+        """Sets `"avg"`, `"max"`, or `"none"`: the whole map, flattened by height, width, channel."""
         return self._set(pooling=value)
 
 
@@ -142,12 +144,13 @@ class HasScaleHint(Params):
         Params._dummy(),
         "scaleHint",
         "filter that resizes pictures: SCALE_AREA_AVERAGING, SCALE_SMOOTH (box); SCALE_DEFAULT, SCALE_FAST, "
-        "SCALE_REPLICATE (nearest); SCALE_BILINEAR, SCALE_BICUBIC (as Pillow); SCALE_TF_BILINEAR (as tf.image.resize)",
+        "SCALE_REPLICATE (nearest); SCALE_BILINEAR, SCALE_BICUBIC (as Pillow); "
+        "SCALE_TF_BILINEAR (as tf.image.resize)",
         _choice("scaleHint", SCALE_HINTS),
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(scaleHint="SCALE_AREA_AVERAGING")
 
     def getScaleHint(self) -> str:
@@ -170,8 +173,8 @@ class HasResizeMode(Params):
         _choice("resizeMode", ("stretch", "crop", "pad")),
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(resizeMode="stretch")
 
     def getResizeMode(self) -> str:
@@ -179,7 +182,7 @@ class HasResizeMode(Params):
         return self.getOrDefault(self.resizeMode)
 
     def setResizeMode(self: P, value: str) -> P:
-        """Sets `"stretch"`, `"crop"` (resize the short side, cut the centre) or `"pad"` (resize the long side, black bars)."""
+        """Sets `"stretch"`, `"crop"` (short side, centre cut) or `"pad"` (long side, black bars)."""
         return self._set(resizeMode=value)
 
 
@@ -189,12 +192,13 @@ class HasOutputMode(Params):
     outputMode: Param[str] = Param(
         Params._dummy(),
         "outputMode",
-        'type of the output column: "vector" (MLlib\'s, with its size in the column\'s metadata) or "array" (of floats)',
+        "type of the output column: \"vector\" (MLlib's, with its size in the column's metadata) "
+        'or "array" (of floats)',
         _choice("outputMode", ("vector", "array")),
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(outputMode="vector")
 
     def getOutputMode(self) -> str:
@@ -202,7 +206,7 @@ class HasOutputMode(Params):
         return self.getOrDefault(self.outputMode)
 
     def setOutputMode(self: P, value: str) -> P:
-        """Sets `"vector"` (MLlib's, of doubles, its size in the column's metadata) or `"array"` (of floats)."""
+        """Sets `"vector"` (MLlib's, of doubles, its size in its metadata) or `"array"` (of floats)."""
         return self._set(outputMode=value)
 
 
@@ -216,8 +220,8 @@ class HasBatchSize(Params):
         _at_least("batchSize", 1),
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(batchSize=32)
 
     def getBatchSize(self) -> int:
@@ -240,8 +244,8 @@ class HasHandleInvalid(Params):
         _choice("handleInvalid", ("keep", "skip", "error")),
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(handleInvalid="keep")
 
     def getHandleInvalid(self) -> str:
@@ -251,7 +255,8 @@ class HasHandleInvalid(Params):
     def setHandleInvalid(self: P, value: str) -> P:
         """Sets what becomes of a row without a usable picture (null, Spark's invalid-image row, undecodable).
 
-        `"keep"`: null output, the reason in errorCol; `"skip"`: the row is dropped; `"error"`: the job stops, naming the file.
+        `"keep"`: null output, the reason in errorCol; `"skip"`: the row is dropped; `"error"`: the job stops,
+        naming the file.
         """
         return self._set(handleInvalid=value)
 
@@ -293,12 +298,13 @@ class HasPictureOptions(Params):
     fastDecode: Param[bool] = Param(
         Params._dummy(),
         "fastDecode",
-        "whether JPEG pictures much larger than needed may be decoded at reduced size: faster, a little less exact",
+        "whether JPEG pictures much larger than needed may be decoded at reduced size: "
+        "faster, a little less exact",
         TypeConverters.toBoolean,
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(maxPixels=DEFAULT_MAX_PIXELS, applyExifOrientation=False, fastDecode=False)
 
     def getMaxPixels(self) -> int:
@@ -306,7 +312,7 @@ class HasPictureOptions(Params):
         return self.getOrDefault(self.maxPixels)
 
     def setMaxPixels(self: P, value: int) -> P:
-        """Sets the most pixels (width times height) a picture may have; larger ones are invalid, told from the header."""
+        """Sets the most pixels (width times height) of a picture; larger ones are invalid."""
         return self._set(maxPixels=value)
 
     def getApplyExifOrientation(self) -> bool:
@@ -314,7 +320,7 @@ class HasPictureOptions(Params):
         return self.getOrDefault(self.applyExifOrientation)
 
     def setApplyExifOrientation(self: P, value: bool) -> P:
-        """Sets whether the orientation in a picture's EXIF data is applied. Spark's image source and Keras do not."""
+        """Sets whether the orientation in EXIF data is applied. Spark's image source and Keras do not."""
         return self._set(applyExifOrientation=value)
 
     def getFastDecode(self) -> bool:
@@ -322,7 +328,7 @@ class HasPictureOptions(Params):
         return self.getOrDefault(self.fastDecode)
 
     def setFastDecode(self: P, value: bool) -> P:
-        """Sets whether JPEG pictures much larger than the model's input may be decoded at 1/2, 1/4 or 1/8 of their size."""
+        """Sets whether JPEG much larger than needed may be decoded at 1/2, 1/4 or 1/8 of its size."""
         return self._set(fastDecode=value)
 
 
@@ -348,8 +354,8 @@ class HasDecodePredictions(Params):
         TypeConverters.toListString,
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self) -> None:
+        super().__init__()
         self._setDefault(decodePredictions=False, topK=5, labels=[])
 
     def getDecodePredictions(self) -> bool:

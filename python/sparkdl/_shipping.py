@@ -1,0 +1,59 @@
+"""Takes bundles to the workers: as files of the session, never in a closure."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from pyspark.sql import SparkSession
+
+from sparkdl import _cache
+
+_lock = threading.Lock()
+_shipped: WeakKeyDictionary[SparkSession, set[str]] = WeakKeyDictionary()
+
+
+def is_connect(spark: SparkSession) -> bool:
+    """Whether the session is one of Spark Connect: no JVM here, no SparkContext."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def kept_file(spark: SparkSession, digest: str) -> Path:
+    """Where a bundle of this digest lies in the cache folder, once it is kept there."""
+    return _cache.cache_folder(spark) / "stages" / f"{digest}.sparkdl"
+
+
+def ship(spark: SparkSession, bundle: Path, digest: str) -> str:
+    """Makes a bundle readable for the session's tasks, once; gives its name among Spark's files."""
+    file = _kept(spark, bundle, digest)
+    with _lock:
+        shipped = _shipped.setdefault(spark, set())
+        if file.name not in shipped:
+            _add(spark, file)
+            shipped.add(file.name)
+    return file.name
+
+
+def _add(spark: SparkSession, file: Path) -> None:
+    if is_connect(spark):
+        spark.addArtifacts(str(file), file=True)
+    elif file.name not in {os.path.basename(path) for path in spark.sparkContext.listFiles}:
+        spark.sparkContext.addFile(str(file))
+
+
+def _kept(spark: SparkSession, bundle: Path, digest: str) -> Path:
+    """The bundle under its digest; bundles in the cache are never changed in place, so a link does."""
+    file = kept_file(spark, digest)
+    if not file.exists():
+        _cache.made(file.parent)
+        with contextlib.suppress(FileExistsError):
+            if bundle.is_relative_to(file.parent.parent):
+                os.link(bundle, file)
+            else:
+                with _cache.appearing(file) as copy, bundle.open("rb") as original:
+                    shutil.copyfileobj(original, copy, 1 << 20)
+    return file
