@@ -112,8 +112,15 @@ test: build  ## All tests of the three languages, against the built wheel and ja
 demo: build  ## The main job on labelled photographs: demo/report.html (FLOWERS=folder to choose them)
 	PYTHONPATH=$(SITE) FLOWERS=$(FLOWERS) $(PY) spark-package/examples/demo.py
 
-bench: build  ## Pictures per second and memory, ours and the rivals', in one interleaved run: dist/bench.json
-	PYTHONPATH=$(SITE) $(PY) tests/bench/bench.py
+# ONNX, to write the rival's network; the tests do without it.
+ONNX := $(CACHE)/onnx-1.23.2
+$(ONNX)/done: | $(VENV)/done
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(ONNX) onnx==1.23.2
+	touch $@
+
+bench: build $(ONNX)/done  ## Pictures per second and memory, ours and the rivals', in one interleaved run: dist/bench.json
+	cargo build --release $(CARGO_FLAGS) -p sparkdl-core --example throughput
+	SPARKDL_BENCH_ONNX=$(ONNX) $(PY) tests/bench/bench.py
 
 format: setup  ## Format the three languages
 	cargo fmt

@@ -1,9 +1,24 @@
 //! Pictures: bytes or Spark's image struct to pixels, pixels to a slot of the tensor that TensorFlow reads.
 
-use arrow::array::ArrayRef;
-use arrow::record_batch::RecordBatch;
+mod column;
+mod decode;
+mod float;
+mod frame;
+mod jpeg;
+mod options;
+mod orientation;
+mod output;
+mod pack;
+mod resize;
 
-use crate::{Error, ErrorKind, Options, Result};
+use image::metadata::Orientation;
+
+use column::Levels;
+pub use column::PictureColumn;
+use frame::{Frame, Reasoned};
+pub use output::decode_images;
+pub use pack::Packer;
+use resize::Plan;
 
 /// The resizing filters by the names of `scaleHint`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +31,7 @@ pub enum ScaleHint {
     Bilinear,
     /// `SCALE_BICUBIC`: Pillow's BICUBIC.
     Bicubic,
-    /// `SCALE_TF_BILINEAR`: `tf.image.resize(method="bilinear", antialias=False)`, rounded to uint8.
+    /// `SCALE_TF_BILINEAR`: `tf.image.resize(method="bilinear", antialias=False)`, rounded to uint8, halves to even.
     TfBilinear,
 }
 
@@ -83,49 +98,56 @@ pub struct InputSpec {
     pub normalization: Normalization,
 }
 
-/// A column of encoded files or of Spark's image structs, checked once, read by row.
-#[derive(Debug)]
-pub struct PictureColumn {
-    _array: ArrayRef,
-}
-
-impl PictureColumn {
-    /// Takes `binary`, `large_binary` or Spark's image struct; anything else is kind `InvalidBatch`.
-    pub fn try_new(array: ArrayRef) -> Result<Self> {
-        Ok(PictureColumn { _array: array })
-    }
-}
-
 /// Buffers of one thread, kept from picture to picture.
 #[derive(Debug, Default)]
-pub struct Scratch {}
-
-/// Decodes, converts, resizes, normalises and writes one row into its slot.
-#[derive(Debug, Clone)]
-pub struct Packer {
-    _spec: InputSpec,
-    _options: PictureOptions,
+pub struct Scratch {
+    decoder: decode::Decoder,
+    turned: Vec<u8>,
+    grey: Vec<u8>,
+    resizer: resize::Resizer,
 }
 
-impl Packer {
-    /// A packer for one network.
-    pub fn new(spec: InputSpec, options: PictureOptions) -> Self {
-        Packer { _spec: spec, _options: options }
+/// A picture of one byte a sample, resized, and how it lies in its target.
+type Fitted<'a> = (Frame, &'a [u8], Plan);
+
+impl Scratch {
+    /// Memory kept between pictures; what one large picture needed beyond it is given back after that picture.
+    const KEPT_BYTES: usize = 32 << 20;
+
+    /// Decodes, turns, converts to grey where asked, and resizes. Without a target the picture keeps its size.
+    fn fit<'a>(
+        &'a mut self,
+        row: Levels<'a>,
+        options: &PictureOptions,
+        target: Option<(u32, u32)>,
+        grey: bool,
+    ) -> Reasoned<Fitted<'a>> {
+        let (mut frame, mut pixels) = match row {
+            Levels::File(file) => {
+                let (frame, orientation) = self.decoder.decode(file, options, target)?;
+                if options.apply_exif_orientation && orientation != Orientation::NoTransforms {
+                    let frame =
+                        orientation::turn(frame, self.decoder.pixels(), orientation, &mut self.turned);
+                    (frame, self.turned.as_slice())
+                } else {
+                    (frame, self.decoder.pixels())
+                }
+            }
+            Levels::Pixels(frame, pixels) => (frame, pixels),
+        };
+        if grey && frame.channels > 1 {
+            frame = frame::make_grey(frame, pixels, &mut self.grey);
+            pixels = &self.grey;
+        }
+        let plan = Plan::new(options.resize_mode, frame.size(), target.unwrap_or(frame.size()));
+        let pixels = self.resizer.resize(options.scale_hint, frame, pixels, &plan)?;
+        Ok((Frame { width: plan.visible.0, height: plan.visible.1, ..frame }, pixels, plan))
     }
 
-    /// Fills `slot` (`height × width × channels` floats) from a row, or says why it cannot. On `Err` the slot is undefined.
-    pub fn pack(
-        &self,
-        _scratch: &mut Scratch,
-        _column: &PictureColumn,
-        _row: usize,
-        _slot: &mut [f32],
-    ) -> std::result::Result<(), String> {
-        Err("not built yet".to_owned())
+    fn trim(&mut self) {
+        self.decoder.trim(Self::KEPT_BYTES);
+        frame::trim(&mut self.turned, Self::KEPT_BYTES);
+        frame::trim(&mut self.grey, Self::KEPT_BYTES);
+        self.resizer.trim(Self::KEPT_BYTES);
     }
-}
-
-/// Decodes a column of pictures, and resizes it where asked: columns `image` and `error`. Options: see `rust/ARCHITECTURE.md`.
-pub fn decode_images(_batch: &RecordBatch, _options: &Options) -> Result<RecordBatch> {
-    Err(Error::new(ErrorKind::Internal, "not built yet"))
 }

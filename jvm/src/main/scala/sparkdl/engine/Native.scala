@@ -1,0 +1,61 @@
+package sparkdl.engine
+
+import java.nio.ByteBuffer
+
+import sparkdl.ffi.{NativeApi, NativeLibrary}
+
+/** The native library: loaded and logging, its free functions as Scala values. */
+object Native {
+
+  /** What is loaded: TensorFlow's version and the file it came from. */
+  final case class TensorFlow(version: String, library: String)
+
+  /** A bundle's manifest as JSON and the SHA-256 of its file. */
+  final case class Bundle(manifest: String, digest: String)
+
+  /** The table of built-in models, as JSON. */
+  lazy val namedModels: String = { ensureLoaded(EngineConf.ofProcess); NativeApi.namedModels() }
+
+  /** Synset and label of ImageNet's classes in class order, as JSON. */
+  lazy val imagenetLabels: String = { ensureLoaded(EngineConf.ofProcess); NativeApi.imagenetLabels() }
+
+  /** Loads our library where it is not loaded yet; TensorFlow is not touched. */
+  def ensureLoaded(conf: EngineConf): Unit = {
+    NativeLibrary.ensureLoaded(conf.cacheDir)
+    NativeApi.startLogging(conf.logLevel)
+  }
+
+  /** Loads TensorFlow, once per process; later calls return what is loaded. */
+  def loadTensorFlow(conf: EngineConf): TensorFlow = {
+    ensureLoaded(conf)
+    val options = Seq(
+      "tensorflowPath" -> conf.tensorflowPath,
+      "tensorflowClasspath" -> "",
+      "python" -> conf.python
+    )
+    val loaded = NativeApi.loadTensorFlow(pairs(options))
+    TensorFlow(loaded(0), loaded(1))
+  }
+
+  /** Reads and checks a bundle on this machine's disk, without TensorFlow. */
+  def describeBundle(path: String, conf: EngineConf = EngineConf.ofProcess): Bundle = {
+    ensureLoaded(conf)
+    val described = NativeApi.describeBundle(path)
+    Bundle(described(0), described(1))
+  }
+
+  /** How many models and results this process has open: 0 and 0 when no task works. */
+  def liveHandles(): (Long, Long) = {
+    ensureLoaded(EngineConf.ofProcess)
+    val live = NativeApi.liveHandles()
+    (live(0), live(1))
+  }
+
+  private[engine] def pairs(options: Seq[(String, String)]): Array[String] =
+    options.flatMap { case (key, value) => Seq(key, value) }.toArray
+
+  /** Reads a result's memory, which is valid in `read` only. */
+  private[engine] def withResult[A](result: Long)(read: ByteBuffer => A): A =
+    try read(NativeApi.resultBuffer(result))
+    finally NativeApi.releaseResult(result)
+}
