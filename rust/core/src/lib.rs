@@ -1,12 +1,17 @@
 //! Batched picture decoding and TensorFlow graph execution. Knows nothing of Spark, Java or Python.
 
+mod batch;
 pub mod bundle;
+mod cache;
 mod error;
+mod graph;
 pub mod image;
 mod model;
 mod named_models;
 mod options;
 pub mod runtime;
+mod session;
+mod tensor;
 
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Metrics, Model};

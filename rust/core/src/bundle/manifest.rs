@@ -1,0 +1,163 @@
+//! `manifest.json` of a bundle, validated field by field.
+
+use serde::Deserialize;
+
+use super::damaged;
+use crate::image::{ChannelOrder, InputSpec, Normalization};
+use crate::{Error, Result};
+
+pub(super) const FILE: &str = "manifest.json";
+pub(super) const MAX_BYTES: u64 = 16 << 20;
+const FORMAT: &str = "sparkdl-bundle";
+const VERSION: u32 = 1;
+const MAX_SIDE: usize = 16_384;
+/// Values of one picture's input or output: keeps every product below far from overflow.
+const MAX_VALUES: usize = 1 << 28;
+
+/// What a bundle says of itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    format: String,
+    version: u32,
+    pub(crate) name: String,
+    pub(crate) input: Input,
+    pub(crate) outputs: Outputs,
+    pub(crate) labels: Option<Vec<(String, String)>>,
+    pub(crate) graph: GraphMember,
+    #[allow(dead_code, reason = "part of the format")]
+    source: serde_json::Value,
+    #[allow(dead_code, reason = "part of the format")]
+    license: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GraphMember {
+    pub(crate) file: String,
+    pub(crate) sha256: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Input {
+    pub(crate) tensor: String,
+    height: usize,
+    width: usize,
+    channels: usize,
+    channel_order: String,
+    normalization: String,
+}
+
+/// The tensors that may be fetched; at least one is there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Outputs {
+    pub(crate) predictions: Option<Output>,
+    pub(crate) features: Option<Output>,
+    pub(crate) features_avg: Option<Output>,
+    pub(crate) features_max: Option<Output>,
+}
+
+/// One tensor, with its shape without the batch dimension.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Output {
+    pub(crate) tensor: String,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl Manifest {
+    pub(super) fn parse(json: &str, shown: &str) -> Result<Manifest> {
+        let manifest: Manifest = serde_json::from_str(json)
+            .map_err(|e| damaged(shown, "manifest.json is not what this version reads").with_source(e))?;
+        manifest.check(&|field, what| damaged(shown, &format!("manifest.json: {field} {what}")))?;
+        Ok(manifest)
+    }
+
+    fn check(&self, wrong: &dyn Fn(&str, String) -> Error) -> Result<()> {
+        if self.format != FORMAT {
+            return Err(wrong("format", format!("must be \"{FORMAT}\" but is \"{}\"", self.format)));
+        }
+        if self.version != VERSION {
+            let found = self.version;
+            return Err(wrong("version", format!("must be {VERSION} but is {found}: update this package")));
+        }
+        if self.name.is_empty() {
+            return Err(wrong("name", "is empty".to_owned()));
+        }
+        let digest = self.graph.sha256.as_str();
+        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return Err(wrong("graph.sha256", "must be 64 lower-case hex digits".to_owned()));
+        }
+        self.input.spec().map_err(|(field, what)| wrong(field, what))?;
+        if self.outputs.all().next().is_none() {
+            return Err(wrong("outputs", "names no tensor".to_owned()));
+        }
+        for output in self.outputs.all() {
+            if values_of(&output.shape).is_none() {
+                let (tensor, shape) = (&output.tensor, &output.shape);
+                return Err(wrong(
+                    "outputs",
+                    format!("gives {tensor} the shape {shape:?}, which is empty or too large"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Input {
+    /// How the core packs a picture; an `Err` names the field and what is wrong with it.
+    pub(crate) fn spec(&self) -> std::result::Result<InputSpec, (&'static str, String)> {
+        let side = |field, value: usize| match value {
+            1..=MAX_SIDE => Ok(value),
+            _ => Err((field, format!("must be from 1 to {MAX_SIDE} but is {value}"))),
+        };
+        let choice = |field, value: &str, allowed: &str| {
+            (field, format!("must be one of {allowed} but is \"{value}\""))
+        };
+        let spec = InputSpec {
+            height: side("input.height", self.height)?,
+            width: side("input.width", self.width)?,
+            channels: match self.channels {
+                1 | 3 => self.channels,
+                other => return Err(("input.channels", format!("must be 1 or 3 but is {other}"))),
+            },
+            channel_order: match self.channel_order.as_str() {
+                "RGB" => ChannelOrder::Rgb,
+                "BGR" => ChannelOrder::Bgr,
+                other => return Err(choice("input.channelOrder", other, "RGB, BGR")),
+            },
+            normalization: match self.normalization.as_str() {
+                "tf" => Normalization::Tf,
+                "caffe" => Normalization::Caffe,
+                "torch" => Normalization::Torch,
+                "none" => Normalization::None,
+                other => return Err(choice("input.normalization", other, "tf, caffe, torch, none")),
+            },
+        };
+        if values_of(&[spec.height, spec.width, spec.channels]).is_none() {
+            return Err(("input", format!("has more than {MAX_VALUES} values")));
+        }
+        Ok(spec)
+    }
+}
+
+impl Outputs {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Output> {
+        [&self.predictions, &self.features, &self.features_avg, &self.features_max].into_iter().flatten()
+    }
+}
+
+impl Output {
+    /// Values of one picture.
+    pub(crate) fn values(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+fn values_of(shape: &[usize]) -> Option<usize> {
+    let values = shape.iter().try_fold(1_usize, |product, side| product.checked_mul(*side))?;
+    (!shape.is_empty() && values > 0 && values <= MAX_VALUES).then_some(values)
+}

@@ -1,0 +1,140 @@
+//! A frozen graph as data: what runs for one output, and whether that may run, before TensorFlow sees any of it.
+
+mod deny;
+pub(crate) mod proto;
+pub(crate) mod wire;
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+
+use crate::bundle::damaged;
+use crate::{Error, Result};
+use proto::{Function, GraphDef, NodeDef};
+
+/// A parsed graph with its nodes by name.
+pub(crate) struct GraphFile {
+    def: GraphDef,
+    by_name: HashMap<String, usize>,
+    functions: HashMap<String, Function>,
+    shown: String,
+}
+
+/// The nodes that run for one output, checked.
+pub(crate) struct Closure {
+    pub(crate) def: GraphDef,
+    pub(crate) feed: TensorName,
+    pub(crate) fetch: TensorName,
+}
+
+/// `node:index`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct TensorName {
+    pub(crate) node: String,
+    pub(crate) index: usize,
+}
+
+impl TensorName {
+    /// Reads a manifest's tensor, or an input of a node (where `:0` may be left out).
+    pub(crate) fn parse(text: &str) -> Option<TensorName> {
+        let (node, index) = match text.split_once(':') {
+            Some((node, index)) => (node, index.parse().ok()?),
+            None => (text, 0),
+        };
+        let valid = !node.is_empty() && !node.starts_with('^') && !node.contains('\0');
+        (valid && index < 1 << 16).then(|| TensorName { node: node.to_owned(), index })
+    }
+}
+
+impl std::fmt::Display for TensorName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.node, self.index)
+    }
+}
+
+impl GraphFile {
+    /// Parses a serialised `GraphDef`; weights stay where they are in `bytes`.
+    pub(crate) fn parse(bytes: Vec<u8>, shown: &str) -> Result<GraphFile> {
+        let broken = || damaged(shown, "its graph is not a TensorFlow GraphDef");
+        let def = GraphDef::decode(&Bytes::from(bytes)).ok_or_else(broken)?;
+        let mut functions = HashMap::new();
+        for function in def.functions().ok_or_else(broken)? {
+            let name = function.name.clone();
+            if functions.insert(name.clone(), function).is_some() {
+                return Err(damaged(shown, &format!("its graph has two functions named {name}")));
+            }
+        }
+        let mut by_name = HashMap::with_capacity(def.nodes.len());
+        for (index, node) in def.nodes.iter().enumerate() {
+            if by_name.insert(node.name.clone(), index).is_some() {
+                return Err(damaged(shown, &format!("its graph has two nodes named {}", node.name)));
+            }
+        }
+        Ok(GraphFile { def, by_name, functions, shown: shown.to_owned() })
+    }
+
+    /// What runs when `feed` is given and `fetch` is asked for; refuses what must not run.
+    pub(crate) fn closure(&self, feed: &str, fetch: &str) -> Result<Closure> {
+        let feed = self.tensor(feed)?;
+        let fetch = self.tensor(fetch)?;
+        self.check_feed(&feed)?;
+        let mut reached = HashSet::new();
+        let mut open = vec![fetch.node.as_str()];
+        while let Some(name) = open.pop() {
+            let node = self.node(name).ok_or_else(|| {
+                self.refused(&format!("its graph uses the node {name}, which is not there"))
+            })?;
+            if !reached.insert(name) || name == feed.node {
+                continue;
+            }
+            if matches!(node.op.as_str(), "Placeholder" | "PlaceholderV2") {
+                return Err(
+                    self.refused(&format!("{fetch} needs a second input, {name}; only {feed} is fed"))
+                );
+            }
+            open.extend(node.inputs.iter().map(|input| input_node(input)));
+        }
+        if !reached.contains(feed.node.as_str()) {
+            return Err(self.refused(&format!("{fetch} does not depend on the input {feed}")));
+        }
+        let nodes: Vec<NodeDef> =
+            self.def.nodes.iter().filter(|node| reached.contains(node.name.as_str())).cloned().collect();
+        deny::check(&nodes, &self.functions, &self.shown)?;
+        Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feed, fetch })
+    }
+
+    fn node(&self, name: &str) -> Option<&NodeDef> {
+        self.def.nodes.get(*self.by_name.get(name)?)
+    }
+
+    fn tensor(&self, text: &str) -> Result<TensorName> {
+        let name = TensorName::parse(text).ok_or_else(|| {
+            self.refused(&format!("the manifest's tensor \"{text}\" is not of the form name:0"))
+        })?;
+        if self.node(&name.node).is_none() {
+            return Err(self.refused(&format!("its graph has no tensor {text}, which the manifest names")));
+        }
+        Ok(name)
+    }
+
+    fn check_feed(&self, feed: &TensorName) -> Result<()> {
+        let Some(node) = self.node(&feed.node) else { return Ok(()) };
+        if node.op != "Placeholder" || feed.index != 0 {
+            return Err(self.refused(&format!("its input {feed} is not a Placeholder but a {}", node.op)));
+        }
+        if node.data_type("dtype") != Some(proto::DT_FLOAT) {
+            return Err(self.refused(&format!("its input {feed} is not of type float32")));
+        }
+        Ok(())
+    }
+
+    fn refused(&self, what: &str) -> Error {
+        damaged(&self.shown, what)
+    }
+}
+
+/// The node an input comes from: `^control`, `node`, `node:1`.
+pub(crate) fn input_node(input: &str) -> &str {
+    let name = input.strip_prefix('^').unwrap_or(input);
+    name.split_once(':').map_or(name, |(node, _)| node)
+}

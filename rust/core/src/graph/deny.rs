@@ -1,0 +1,89 @@
+//! Operations that a graph from elsewhere may not run: a graph is a program.
+
+use std::collections::{HashMap, HashSet};
+
+use super::proto::{Function, NodeDef};
+use crate::Result;
+use crate::bundle::damaged;
+
+/// Operations that touch files, processes, Python, the network, other machines, or state that outlives a run.
+#[rustfmt::skip]
+const DENIED: &[&str] = &[
+    "Abort", "Batch", "BatchFunction", "CloseSummaryWriter", "DebugIdentity", "DebugIdentityV2",
+    "DebugIdentityV3", "DeleteSessionTensor", "EagerPyFunc", "FileSystemSetConfiguration",
+    "GetSessionHandle", "GetSessionHandleV2", "GetSessionTensor", "ImportEvent", "InfeedEnqueue",
+    "InitializeTableFromTextFile", "InitializeTableFromTextFileV2", "MatchingFiles", "MergeV2Checkpoints",
+    "OutfeedDequeue", "Print", "PrintV2", "ReadFile", "RemoteCall", "RemoteFusedGraphExecute", "Rpc",
+    "RpcCall", "RpcClient", "RpcServer", "ShardedFilename", "ShardedFilespec", "Stack", "StackV2",
+    "SymbolicGradient", "TryRpc", "WriteFile", "_HostRecv", "_HostSend", "_Recv", "_Send",
+];
+
+/// Families of operations, by the start of their name.
+const DENIED_STARTS: &[&str] = &[
+    "BigQuery",
+    "Collective",
+    "Dataset",
+    "GcsConfigure",
+    "Iterator",
+    "Nccl",
+    "Py",
+    "Save",
+    "Restore",
+    "TPU",
+    "Xla",
+];
+
+/// Families of operations, by a part of their name: queues, readers, data sets, barriers.
+const DENIED_PARTS: &[&str] =
+    &["Queue", "Reader", "Dataset", "Barrier", "Summary", "Checkpoint", "Mutex", "Accumulator"];
+
+/// Refuses the first operation that may not run, in `nodes` or in a function that they call.
+pub(super) fn check(nodes: &[NodeDef], functions: &HashMap<String, Function>, shown: &str) -> Result<()> {
+    let mut entered = HashSet::new();
+    let mut open: Vec<(&[NodeDef], Option<&str>)> = vec![(nodes, None)];
+    while let Some((nodes, inside)) = open.pop() {
+        for node in nodes {
+            let place = || {
+                let function =
+                    inside.map(|function| format!(" in the function {function}")).unwrap_or_default();
+                format!("{} (node {}{function})", node.op, node.name)
+            };
+            if let Some(why) = refusal(node) {
+                return Err(damaged(shown, &format!("its graph runs {}, {why}", place())));
+            }
+            let mut called = node.functions().ok_or_else(|| {
+                damaged(shown, &format!("its graph has unreadable attributes at {}", place()))
+            })?;
+            called.push(node.op.clone());
+            for name in called {
+                if let Some(function) = functions.get(&name)
+                    && entered.insert(function.name.as_str())
+                {
+                    open.push((&function.nodes, Some(&function.name)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refusal(node: &NodeDef) -> Option<&'static str> {
+    let op = node.op.as_str();
+    let denied = DENIED.contains(&op)
+        || DENIED_STARTS.iter().any(|start| op.starts_with(start))
+        || DENIED_PARTS.iter().any(|part| op.contains(part));
+    if denied {
+        return Some(
+            "which is not allowed: it reaches beyond the graph (files, processes, Python, network or queues)",
+        );
+    }
+    if op == "DepthwiseConv2dNative" && node.text("padding").is_none_or(|padding| padding == "EXPLICIT") {
+        return Some(
+            "with EXPLICIT padding, which makes TensorFlow end the process: export it with a Pad before it",
+        );
+    }
+    if op.starts_with("Variable") || op == "VarHandleOp" || op == "ReadVariableOp" {
+        return Some("which needs variables: freeze the graph (variables to constants) when exporting");
+    }
+    None
+}

@@ -1,0 +1,225 @@
+//! The few messages of `tensorflow/core/framework/*.proto` that the core reads; the rest is carried along untouched.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::wire::{Field, Value, Writer, fields};
+
+pub(crate) const DT_FLOAT: i64 = 1;
+
+/// A `GraphDef`: its nodes, and every other field as it was.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GraphDef {
+    pub(crate) nodes: Vec<NodeDef>,
+    pub(crate) rest: Vec<Field>,
+}
+
+/// A `NodeDef`: what the core looks at, and every other field as it was.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct NodeDef {
+    pub(crate) name: String,
+    pub(crate) op: String,
+    pub(crate) inputs: Vec<String>,
+    /// Serialised `AttrValue`s.
+    pub(crate) attrs: BTreeMap<String, Bytes>,
+    pub(crate) rest: Vec<Field>,
+}
+
+/// A function of the graph's library: its name and what it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Function {
+    pub(crate) name: String,
+    pub(crate) nodes: Vec<NodeDef>,
+}
+
+impl GraphDef {
+    const NODE: u32 = 1;
+    const LIBRARY: u32 = 2;
+    const DEBUG_INFO: u32 = 5;
+
+    pub(crate) fn decode(bytes: &Bytes) -> Option<GraphDef> {
+        let (nodes, rest) =
+            fields(bytes)?.into_iter().partition::<Vec<_>, _>(|field| field.number == Self::NODE);
+        let nodes = nodes.iter().map(|field| NodeDef::decode(field.value.bytes()?)).collect::<Option<_>>()?;
+        Some(GraphDef {
+            nodes,
+            rest: rest.into_iter().filter(|field| field.number != Self::DEBUG_INFO).collect(),
+        })
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let nodes: usize = self.nodes.iter().map(NodeDef::size_hint).sum();
+        let rest: usize = self.rest.iter().filter_map(|field| field.value.bytes()).map(Bytes::len).sum();
+        let mut message = Writer::with_capacity(nodes + rest + 1024);
+        self.nodes.iter().for_each(|node| message.bytes(Self::NODE, &node.encode()));
+        self.rest.iter().for_each(|field| message.field(field));
+        message.finish()
+    }
+
+    /// The functions that nodes may call; `None` where the library cannot be read.
+    pub(crate) fn functions(&self) -> Option<Vec<Function>> {
+        let mut functions = Vec::new();
+        for library in self.rest.iter().filter(|field| field.number == Self::LIBRARY) {
+            for field in fields(library.value.bytes()?)? {
+                if field.number == 1 {
+                    functions.push(Function::decode(field.value.bytes()?)?);
+                }
+            }
+        }
+        Some(functions)
+    }
+}
+
+impl Function {
+    fn decode(bytes: &Bytes) -> Option<Function> {
+        let mut function = Function { name: String::new(), nodes: Vec::new() };
+        for field in fields(bytes)? {
+            match field.number {
+                1 => {
+                    let signature = fields(field.value.bytes()?)?;
+                    if let Some(name) = signature.iter().rev().find(|field| field.number == 1) {
+                        function.name = name.value.text()?;
+                    }
+                }
+                3 => function.nodes.push(NodeDef::decode(field.value.bytes()?)?),
+                _ => {}
+            }
+        }
+        Some(function)
+    }
+}
+
+impl NodeDef {
+    pub(crate) fn decode(bytes: &Bytes) -> Option<NodeDef> {
+        let mut node = NodeDef::default();
+        for field in fields(bytes)? {
+            match field.number {
+                1 => node.name = field.value.text()?,
+                2 => node.op = field.value.text()?,
+                3 => node.inputs.push(field.value.text()?),
+                5 => {
+                    let pair = fields(field.value.bytes()?)?;
+                    let last = |number| pair.iter().rev().find(|field: &&Field| field.number == number);
+                    let name = last(1).map_or(Some(String::new()), |field| field.value.text())?;
+                    let value = last(2).map_or(Some(Bytes::new()), |field| field.value.bytes().cloned())?;
+                    node.attrs.insert(name, value);
+                }
+                _ => node.rest.push(field),
+            }
+        }
+        Some(node)
+    }
+
+    fn size_hint(&self) -> usize {
+        let attrs: usize = self.attrs.iter().map(|(name, value)| name.len() + value.len() + 24).sum();
+        let inputs: usize = self.inputs.iter().map(|input| input.len() + 4).sum();
+        self.name.len() + self.op.len() + attrs + inputs + 64
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut message = Writer::with_capacity(self.size_hint());
+        message.bytes(1, self.name.as_bytes());
+        message.bytes(2, self.op.as_bytes());
+        self.inputs.iter().for_each(|input| message.bytes(3, input.as_bytes()));
+        for (name, value) in &self.attrs {
+            let mut pair = Writer::with_capacity(name.len() + value.len() + 16);
+            pair.bytes(1, name.as_bytes());
+            pair.bytes(2, value);
+            message.bytes(5, &pair.finish());
+        }
+        self.rest.iter().for_each(|field| message.field(field));
+        message.finish()
+    }
+
+    fn attr(&self, name: &str, kind: u32) -> Option<Value> {
+        let value = fields(self.attrs.get(name)?)?;
+        value.into_iter().rev().find(|field| field.number == kind).map(|field| field.value)
+    }
+
+    /// Text (`s`), such as a padding or a data format.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.attr(name, 2)?.text()
+    }
+
+    /// A number (`i`).
+    pub(crate) fn int(&self, name: &str) -> Option<i64> {
+        self.attr(name, 3)?.int()
+    }
+
+    /// A `float` (`f`).
+    pub(crate) fn float(&self, name: &str) -> Option<f32> {
+        match self.attr(name, 4)? {
+            Value::Fixed32(bytes) => Some(f32::from_le_bytes(bytes)),
+            _ => None,
+        }
+    }
+
+    /// A flag (`b`).
+    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
+        Some(self.attr(name, 5)?.int()? != 0)
+    }
+
+    /// A `DataType` (`type`).
+    pub(crate) fn data_type(&self, name: &str) -> Option<i64> {
+        self.attr(name, 6)?.int()
+    }
+
+    /// Numbers (`list.i`).
+    pub(crate) fn ints(&self, name: &str) -> Option<Vec<i64>> {
+        let list = fields(self.attr(name, 1)?.bytes()?)?;
+        let numbers = list.iter().filter(|field| field.number == 3).map(|field| field.value.ints());
+        Some(numbers.collect::<Option<Vec<_>>>()?.concat())
+    }
+
+    /// A static shape, −1 for an open side; `None` for an unknown rank.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<i64>> {
+        shape_of(self.attr(name, 7)?.bytes()?)
+    }
+
+    /// A tensor, such as the value of a `Const`.
+    pub(crate) fn tensor(&self, name: &str) -> Option<Bytes> {
+        self.attr(name, 8)?.bytes().cloned()
+    }
+
+    /// Names of the functions in all attributes (`func` and `list.func`); `None` where one cannot be read.
+    pub(crate) fn functions(&self) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        for value in self.attrs.values() {
+            for field in fields(value)? {
+                match field.number {
+                    10 => names.extend(function_name(field.value.bytes()?)?),
+                    1 => {
+                        for item in fields(field.value.bytes()?)?.iter().filter(|item| item.number == 9) {
+                            names.extend(function_name(item.value.bytes()?)?);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Some(names)
+    }
+}
+
+/// Every name a `NameAttrList` could be read to have; one, unless it is crafted.
+fn function_name(bytes: &Bytes) -> Option<Vec<String>> {
+    fields(bytes)?.iter().filter(|field| field.number == 1).map(|field| field.value.text()).collect()
+}
+
+/// The sides of a serialised `TensorShapeProto`.
+pub(crate) fn shape_of(bytes: &Bytes) -> Option<Vec<i64>> {
+    let mut shape = Vec::new();
+    for field in fields(bytes)? {
+        match field.number {
+            2 => {
+                let dim = fields(field.value.bytes()?)?;
+                let size = dim.iter().rev().find(|field| field.number == 1);
+                shape.push(size.map_or(Some(0), |field| field.value.int())?);
+            }
+            3 if field.value.int()? != 0 => return None,
+            _ => {}
+        }
+    }
+    Some(shape)
+}
