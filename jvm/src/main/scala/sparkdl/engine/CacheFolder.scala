@@ -1,0 +1,91 @@
+package sparkdl.engine
+
+import java.io.{IOException, InputStream}
+import java.nio.file.{FileAlreadyExistsException, Files, Path, StandardCopyOption}
+import java.nio.file.attribute.PosixFilePermissions
+import java.security.MessageDigest
+
+import sparkdl.ffi.ErrorKind
+
+/**
+ * The folder of this machine where bundles are kept: `bundles/` as exported, by model and weights; `stages/` by digest,
+ * the files that tasks run. A file appears under its name only when it is whole.
+ */
+private[sparkdl] final class CacheFolder(root: Path) {
+
+  /** Where exported bundles lie. */
+  def bundles: Path = root.resolve("bundles")
+
+  /** Where a bundle of this digest lies once it was kept. */
+  def stage(digest: String): Path = root.resolve("stages").resolve(digest + CacheFolder.extension)
+
+  /** Keeps what a stream holds, under its digest; gives the digest. */
+  def keep(stream: InputStream): String = writing {
+    val folder = ownFolder("stages")
+    val part = Files.createTempFile(folder, "part-", ".tmp")
+    try {
+      val digest = CacheFolder.copy(stream, part)
+      Files.move(part, stage(digest), StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING)
+      digest
+    } finally Files.deleteIfExists(part)
+  }
+
+  /** Keeps an exported bundle under its digest: a link where the disk can, as exported bundles are never changed in place. */
+  def link(exported: Path, digest: String): Path = {
+    val kept = stage(digest)
+    if (!Files.exists(kept)) writing {
+      ownFolder("stages")
+      try Files.createLink(kept, exported)
+      catch {
+        case _: FileAlreadyExistsException => ()
+        case _: IOException | _: UnsupportedOperationException => keep(Files.newInputStream(exported))
+      }
+    }
+    kept
+  }
+
+  private def ownFolder(name: String): Path = {
+    val owner = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"))
+    Files.createDirectories(root.resolve(name), owner)
+  }
+
+  private def writing[T](action: => T): T =
+    try action
+    catch {
+      case error: IOException =>
+        throw ErrorKind.Io.exception(
+          s"Cannot write to the cache folder $root: ${CacheFolder.reason(error)}. Set ${EngineConf.CacheDir.key} (or the " +
+            "environment variable SPARKDL_CACHE_DIR) to a folder that this user can write.",
+          error)
+    }
+}
+
+private[sparkdl] object CacheFolder {
+
+  val extension: String = ".sparkdl"
+
+  /** The SHA-256 of what a stream holds, hex; the stream is closed. */
+  def digest(stream: InputStream): String = copyTo(stream, _ => ())
+
+  private def copy(stream: InputStream, file: Path): String = {
+    val out = Files.newOutputStream(file)
+    try copyTo(stream, buffer => out.write(buffer.array, 0, buffer.limit()))
+    finally out.close()
+  }
+
+  private def copyTo(stream: InputStream, sink: java.nio.ByteBuffer => Unit): String = {
+    val sha = MessageDigest.getInstance("SHA-256")
+    val buffer = new Array[Byte](1 << 20)
+    try Iterator.continually(stream.read(buffer)).takeWhile(_ >= 0).foreach { count =>
+        sha.update(buffer, 0, count)
+        sink(java.nio.ByteBuffer.wrap(buffer, 0, count))
+      }
+    finally stream.close()
+    hex(sha)
+  }
+
+  private def hex(sha: MessageDigest): String = sha.digest().map(byte => f"$byte%02x").mkString
+
+  /** `AccessDeniedException` and its kin say only the file: name the class as well. */
+  private def reason(error: IOException): String = s"${error.getClass.getSimpleName}: ${error.getMessage}"
+}
