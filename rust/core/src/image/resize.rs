@@ -1,8 +1,9 @@
 //! The named filters, and how a picture meets a size of another aspect ratio.
 
 use fast_image_resize as fir;
-use fir::images::{Image, ImageRef};
-use fir::{FilterType, PixelType, ResizeAlg, ResizeOptions};
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::{U8, U8x3, U8x4};
+use fir::{FilterType, PixelTrait, ResizeAlg, ResizeOptions};
 
 use super::frame::{Frame, Reasoned, sized, trim};
 use super::{ResizeMode, ScaleHint};
@@ -145,30 +146,39 @@ impl Resizer {
     }
 
     fn convolve(&mut self, filter: FilterType, frame: Frame, pixels: &[u8], axes: [Axis; 2]) -> Reasoned<()> {
-        let kind = match frame.channels {
-            1 => PixelType::U8,
-            3 => PixelType::U8x3,
-            _ => PixelType::U8x4,
-        };
-        let [x, y] = axes;
+        match frame.channels {
+            1 => self.convolve_typed::<U8>(filter, frame, pixels, axes),
+            3 => self.convolve_typed::<U8x3>(filter, frame, pixels, axes),
+            _ => self.convolve_typed::<U8x4>(filter, frame, pixels, axes),
+        }
+    }
+
+    /// Typed, since the library's untyped call compiles its filters for a dozen kinds of pixel that are never seen here.
+    fn convolve_typed<P: PixelTrait>(
+        &mut self,
+        filter: FilterType,
+        frame: Frame,
+        pixels: &[u8],
+        [x, y]: [Axis; 2],
+    ) -> Reasoned<()> {
         let ((left, width), (top, height)) = (x.window(), y.window());
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
         let out = sized(&mut self.pixels, x.visible as usize * y.visible as usize * frame.channels);
-        let source = ImageRef::new(frame.width, frame.height, pixels, kind).map_err(reason)?;
-        let mut target = Image::from_slice_u8(x.visible, y.visible, out, kind).map_err(reason)?;
+        let source = TypedImageRef::<P>::from_buffer(frame.width, frame.height, pixels).map_err(reason)?;
+        let mut target = TypedImage::<P>::from_buffer(x.visible, y.visible, out).map_err(reason)?;
         // The library resizes columns first. On a wide, flat picture the result of that would be far larger than the
         // picture, so there the rows go first.
         if u64::from(frame.width) * u64::from(y.visible) <= 4 * u64::from(frame.height) * u64::from(x.visible)
         {
             let options = options.crop(left, top, width, height);
-            return self.filter.resize(&source, &mut target, &options).map_err(reason);
+            return self.filter.resize_typed(&source, &mut target, &options).map_err(reason);
         }
         let half = sized(&mut self.half, x.visible as usize * frame.height as usize * frame.channels);
-        let mut rows = Image::from_slice_u8(x.visible, frame.height, half, kind).map_err(reason)?;
+        let mut rows = TypedImage::<P>::from_buffer(x.visible, frame.height, half).map_err(reason)?;
         let across = options.crop(left, 0.0, width, f64::from(frame.height));
-        self.filter.resize(&source, &mut rows, &across).map_err(reason)?;
+        self.filter.resize_typed(&source, &mut rows, &across).map_err(reason)?;
         let down = options.crop(0.0, top, f64::from(x.visible), height);
-        self.filter.resize(&rows, &mut target, &down).map_err(reason)
+        self.filter.resize_typed(&rows, &mut target, &down).map_err(reason)
     }
 
     pub(super) fn trim(&mut self, kept: usize) {
