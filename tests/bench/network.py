@@ -46,7 +46,7 @@ def main() -> None:
     model.save(folder / "network.keras")
     onnx_network.write(model, folder / "network.onnx")
     check_onnx(model, folder / "network.onnx")
-    sparkdl.export(modelName="MobileNetV2", weights=model, path=str(folder / "network.sparkdl"))
+    sparkdl.export("MobileNetV2", folder / "network.sparkdl", weights=model)
 
 
 if __name__ == "__main__":

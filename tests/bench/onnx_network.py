@@ -84,7 +84,7 @@ LAYERS: dict[str, Callable[[Writer, Layer, list[str]], str]] = {
 
 
 def write(model: Layer, path: Path) -> None:
-    """Writes the model: input `image`, float32 [n, height, width, 3]; output `scores`, float32 [n, classes]."""
+    """Writes the model: input `image`, float32 [n, height, width, 3]; output `scores`, float32 [n, k]."""
     writer = Writer()
     height, width, channels = model.input_shape[1:]
     names = {model.input.name: writer.node("Transpose", ["image"], "channels_first", perm=[0, 3, 1, 2])}
