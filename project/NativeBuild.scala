@@ -33,7 +33,9 @@ object NativeBuild {
   }
 
   private def cargo(base: File, log: Logger): File = {
-    val command = Seq("cargo", "build", "--release", "--locked", "-p", "sparkdl-jni")
+    // The Makefile leaves libjpeg-turbo out where there is no nasm.
+    val flags = sys.env.getOrElse("CARGO_FLAGS", "--locked").trim.split(" ").toSeq
+    val command = Seq("cargo", "build", "--release", "-p", "sparkdl-jni") ++ flags
     log.info(command.mkString(" "))
     val output = ProcessLogger(line => log.info(line), line => log.info(line))
     if (Process(command, base).!(output) != 0)
