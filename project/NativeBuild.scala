@@ -33,9 +33,10 @@ object NativeBuild {
   }
 
   private def cargo(base: File, log: Logger): File = {
-    // The Makefile leaves libjpeg-turbo out where there is no nasm.
+    // With the other face, so that both share one compilation of the core. The Makefile leaves libjpeg-turbo out
+    // where there is no nasm.
     val flags = sys.env.getOrElse("CARGO_FLAGS", "--locked").trim.split(" ").toSeq
-    val command = Seq("cargo", "build", "--release", "-p", "sparkdl-jni") ++ flags
+    val command = Seq("cargo", "build", "--release", "-p", "sparkdl-jni", "-p", "sparkdl-python") ++ flags
     log.info(command.mkString(" "))
     val output = ProcessLogger(line => log.info(line), line => log.info(line))
     if (Process(command, base).!(output) != 0)
