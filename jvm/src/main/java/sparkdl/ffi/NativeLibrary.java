@@ -28,7 +28,10 @@ public final class NativeLibrary {
     ensureLoaded(null);
   }
 
-  /** Loads the library, unless it is loaded; it is unpacked below {@code cacheDir}, or the default where that is null. */
+  /**
+   * Loads the library, unless it is loaded; it is unpacked below {@code cacheDir}. Where that is null, SPARKDL_CACHE_DIR
+   * counts, then the user's cache folder, then a folder of the user's in the machine's temporary one.
+   */
   public static synchronized void ensureLoaded(String cacheDir) {
     if (loaded) {
       return;
@@ -89,22 +92,21 @@ public final class NativeLibrary {
     }
   }
 
-  /** Below a folder of the user's own, since others on the node may unpack another library. */
+  /** A folder that was asked for is the only one tried; of the others the first that can be written. */
   private static List<File> folders(String cacheDir) {
-    List<File> folders = new ArrayList<>();
-    String home = System.getProperty("user.home", "");
-    if (cacheDir != null && !cacheDir.isEmpty()) {
-      folders.add(new File(cacheDir, "native"));
-    } else if (!environment("SPARKDL_CACHE_DIR").isEmpty()) {
-      folders.add(new File(environment("SPARKDL_CACHE_DIR"), "native"));
-    } else if (!environment("XDG_CACHE_HOME").isEmpty()) {
-      folders.add(new File(environment("XDG_CACHE_HOME"), "spark-deep-learning/native"));
-    } else if (!home.isEmpty()) {
-      folders.add(new File(home, ".cache/spark-deep-learning/native"));
+    String asked = cacheDir == null || cacheDir.isEmpty() ? environment("SPARKDL_CACHE_DIR") : cacheDir;
+    if (!asked.isEmpty()) {
+      return List.of(new File(asked, "native"));
     }
-    String user = System.getProperty("user.name", "user");
-    folders.add(new File(System.getProperty("java.io.tmpdir"), "spark-deep-learning-" + user));
-    return folders;
+    String base = environment("XDG_CACHE_HOME");
+    if (base.isEmpty()) {
+      base = System.getProperty("user.home", "") + "/.cache";
+    }
+    // A folder of the user's own, since others on the node may unpack another library.
+    String user = "spark-deep-learning-" + System.getProperty("user.name", "user");
+    return List.of(
+        new File(base, "spark-deep-learning/native"),
+        new File(System.getProperty("java.io.tmpdir"), user + "/native"));
   }
 
   private static String environment(String name) {

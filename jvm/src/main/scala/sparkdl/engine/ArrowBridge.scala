@@ -13,10 +13,11 @@ import org.apache.arrow.vector.ipc.{ArrowStreamReader, ArrowStreamWriter}
 import org.apache.arrow.vector.types.pojo.{ArrowType, Field, FieldType, Schema}
 import org.apache.spark.sql.Row
 
-/** Rows to Arrow and back, for one task. Everything it allocates is a child of the process's allocator and goes with `close`.
-  *
-  * A batch is written to one off-heap buffer that is used again for the next; native code reads it in place.
-  */
+/**
+ * Rows to Arrow and back, for one task. Everything it allocates is a child of the process's allocator and goes with `close`.
+ *
+ * A batch is written to one off-heap buffer that is used again for the next; native code reads it in place.
+ */
 private[engine] final class ArrowBridge(name: String) extends AutoCloseable {
   private val allocator = ArrowBridge.root.newChildAllocator(name, 0, Long.MaxValue)
   private val stream = new OffHeapStream(allocator)

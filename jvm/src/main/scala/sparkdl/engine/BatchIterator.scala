@@ -10,19 +10,21 @@ import org.apache.spark.sql.Row
 
 import sparkdl.ffi.{ErrorKind, SparkDLException}
 
-/** A row and what the model made of it.
-  *
-  * `output` is null where the row is invalid, else an `Array[Float]` or, for `topK`, a `Seq[Row(class, description,
-  * probability)]`; `error` is the reason, null where the row is valid.
-  */
+/**
+ * A row and what the model made of it.
+ *
+ * `output` is null where the row is invalid, else an `Array[Float]` or, for `topK`, a `Seq[Row(class, description,
+ * probability)]`; `error` is the reason, null where the row is valid.
+ */
 final case class RowResult(row: Row, output: Any, error: String)
 
-/** The rows of a partition with the model's output, in order; one native call per batch.
-  *
-  * The column holds encoded pictures or Spark's image struct. The model is opened at the first row, so an empty partition
-  * opens none, and is closed by this iterator: at the end of the rows, on failure, and when the task ends early or is
-  * killed. A batch ends at `batchSize` rows or 64 MiB of pictures.
-  */
+/**
+ * The rows of a partition with the model's output, in order; one native call per batch.
+ *
+ * The column holds encoded pictures or Spark's image struct. The model is opened at the first row, so an empty partition
+ * opens none, and is closed by this iterator: at the end of the rows, on failure, and when the task ends early or is
+ * killed. A batch ends at `batchSize` rows or 64 MiB of pictures.
+ */
 final class BatchIterator(
     rows: Iterator[Row],
     column: Int,

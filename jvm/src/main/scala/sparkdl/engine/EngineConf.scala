@@ -5,10 +5,11 @@ import org.apache.spark.sql.SparkSession
 
 import sparkdl.ffi.ErrorKind
 
-/** The settings `spark.sparkdl.*` that were set explicitly, as a value that travels to the executors.
-  *
-  * What was not set is looked up where it is used: in the environment of that process, then the default.
-  */
+/**
+ * The settings `spark.sparkdl.*` that were set explicitly, as a value that travels to the executors.
+ *
+ * What was not set is looked up where it is used: in the environment of that process, then the default.
+ */
 final case class EngineConf(set: Map[String, String]) {
   import EngineConf._
 

@@ -8,9 +8,10 @@ import sparkdl.ffi.NativeApi
 /** Decodes pictures to Spark's image struct, without a model and without TensorFlow. */
 object ImageDecoder {
 
-  /** One native call for all pictures. Per picture a row of Spark's image struct and null, or null and the reason. The options
-    * are those of the core's contract for `decode_images`, `threads` from the settings where it is missing.
-    */
+  /**
+   * One native call for all pictures. Per picture a row of Spark's image struct and null, or null and the reason. The options
+   * are those of the core's contract for `decode_images`, `threads` from the settings where it is missing.
+   */
   def decode(
       pictures: Array[Array[Byte]],
       options: Seq[(String, String)],

@@ -4,9 +4,10 @@ import java.util.concurrent.{Executors, ScheduledExecutorService, ScheduledFutur
 
 import org.apache.spark.TaskContext
 
-/** Cancels the native run of a task that was killed: Spark only marks a task as killed, and a thread in native code cannot
-  * look. One daemon thread per process asks every tenth of a second.
-  */
+/**
+ * Cancels the native run of a task that was killed: Spark only marks a task as killed, and a thread in native code cannot
+ * look. One daemon thread per process asks every tenth of a second.
+ */
 private[engine] object KillWatch {
   private lazy val timer: ScheduledExecutorService =
     Executors.newSingleThreadScheduledExecutor { (work: Runnable) =>

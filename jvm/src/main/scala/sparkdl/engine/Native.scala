@@ -21,7 +21,7 @@ object Native {
 
   /** Loads our library where it is not loaded yet; TensorFlow is not touched. */
   def ensureLoaded(conf: EngineConf): Unit = {
-    NativeLibrary.ensureLoaded(conf.cacheDir)
+    NativeLibrary.ensureLoaded(conf.set.get(EngineConf.CacheDir.key).orNull)
     NativeApi.startLogging(conf.logLevel)
   }
 

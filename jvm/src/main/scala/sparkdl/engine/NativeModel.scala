@@ -25,26 +25,29 @@ object ModelMetrics {
   private[engine] def of(n: Seq[Long]): ModelMetrics = ModelMetrics(n(0), n(1), n(2), n(3), n(4), n(5))
 }
 
-/** A handle on a model, which the process loads once and shares. Close it; the garbage collector only tells of a handle
-  * that was forgotten.
-  */
+/**
+ * A handle on a model, which the process loads once and shares. Close it; the garbage collector only tells of a handle
+ * that was forgotten.
+ */
 final class NativeModel private (handle: Long) extends AutoCloseable {
   private val lock = new ReentrantReadWriteLock
   private val closed = new AtomicBoolean
   NativeModel.warnIfForgotten(this, closed, handle)
 
-  /** Runs the Arrow stream in the first `length` bytes of a direct buffer. `read` sees the result's memory, which is valid
-    * in it only.
-    */
+  /**
+   * Runs the Arrow stream in the first `length` bytes of a direct buffer. `read` sees the result's memory, which is valid
+   * in it only.
+   */
   def run[A](batch: ByteBuffer, length: Int)(read: ByteBuffer => A): A =
     calling(Native.withResult(NativeApi.runModel(handle, batch, length))(read))
 
   /** What this handle has done so far. */
   def metrics: ModelMetrics = calling(ModelMetrics.of(NativeApi.metrics(handle).toSeq))
 
-  /** Makes a run in flight, and later ones, fail with kind `Cancelled`. Waits for nothing, so it takes no lock; on a closed
-    * handle it does nothing.
-    */
+  /**
+   * Makes a run in flight, and later ones, fail with kind `Cancelled`. Waits for nothing, so it takes no lock; on a closed
+   * handle it does nothing.
+   */
   def cancel(): Unit =
     try if (!closed.get) NativeApi.cancelModel(handle)
     catch { case e: sparkdl.ffi.SparkDLException if e.kind == ErrorKind.Closed => }
@@ -73,9 +76,10 @@ object NativeModel {
   /** Opens a bundle with the settings this process was started with. */
   def open(options: Seq[(String, String)]): NativeModel = open(options, EngineConf.ofProcess)
 
-  /** Loads TensorFlow where it is not loaded, and opens a bundle. All options of the core's contract are needed, except
-    * `threads`, which the settings give where it is missing.
-    */
+  /**
+   * Loads TensorFlow where it is not loaded, and opens a bundle. All options of the core's contract are needed, except
+   * `threads`, which the settings give where it is missing.
+   */
   def open(options: Seq[(String, String)], conf: EngineConf): NativeModel = {
     Native.loadTensorFlow(conf)
     val threads = if (options.exists(_._1 == "threads")) Nil else Seq("threads" -> conf.threads)
