@@ -2,7 +2,7 @@ package sparkdl.ffi
 
 import java.io.{ByteArrayInputStream, ByteArrayOutputStream, ObjectInputStream, ObjectOutputStream}
 
-import org.apache.spark.{SparkException, SparkThrowable}
+import org.apache.spark.SparkThrowable
 import org.apache.spark.sql.SparkSession
 import org.scalatest.funsuite.AnyFunSuite
 
@@ -34,12 +34,11 @@ class ErrorKindSuite extends AnyFunSuite {
     assert(arguments == Set(InvalidArgument, InvalidModel, InvalidBatch))
   }
 
-  test("a task's exception arrives at the driver with its kind") {
+  test("a task's exception arrives at the driver as it was thrown") {
     val spark = SparkSession.builder().getOrCreate()
-    val error = intercept[SparkException] {
+    val error = intercept[SparkDLException] {
       spark.sparkContext.parallelize(Seq(1), 1).foreach(_ => throw ErrorKind.InvalidRow.exception("this row"))
     }
-    val cause = error.getCause.asInstanceOf[SparkDLException]
-    assert((cause.kind, cause.getMessage) == ((ErrorKind.InvalidRow, "this row")))
+    assert((error.kind, error.getMessage) == ((ErrorKind.InvalidRow, "this row")))
   }
 }
