@@ -31,7 +31,7 @@ def resolve(
 ) -> Path:
     """The bundle for a stage's `modelName` and `weights`: given, in the cache, or made now.
 
-    `weights` is "imagenet", the path or URI of a Keras file, or a live keras.Model. For the driver, in `transform`.
+    `weights` is "imagenet", the path or URI of a Keras file, or a live keras.Model. For the driver.
     """
     folder = cache_folder(spark, cache_dir)
     if model_name not in supported_models():

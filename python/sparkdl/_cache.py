@@ -1,4 +1,4 @@
-"""The cache folder on the driver: where it is, what goes wrong with it, files brought into it from elsewhere."""
+"""The cache folder on the driver: where it is, what goes wrong with it, files brought in."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def cache_folder(spark: Any | None = None, cache_dir: str | os.PathLike[str] | N
 def folder_error(folder: Path, error: OSError) -> SparkDLError:
     """What a cache folder that cannot be used says."""
     return SparkDLError(
-        f"Cannot write to the cache folder {folder}: {type(error).__name__}: {error.strerror}. Set {CACHE_SETTING} "
-        f"(or the environment variable {CACHE_VARIABLE}) to a folder that this user can write.",
+        f"Cannot write to the cache folder {folder}: {type(error).__name__}: {error.strerror}. "
+        f"Set {CACHE_SETTING} (or the environment variable {CACHE_VARIABLE}) to a folder that this user can "
+        "write.",
         "Io",
     )
 

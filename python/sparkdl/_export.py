@@ -69,14 +69,14 @@ def export(
 ) -> Path:
     """Writes a Keras model as a bundle and returns its path; the same weights give the same bytes.
 
-    `model` is a name of the table (its network, with `weights`: "imagenet", a Keras file or a live keras.Model),
-    the path of a whole Keras file, or a live functional or sequential keras.Model. Without `output` the bundle goes
-    into the cache folder, where the stages of both languages find it.
+    `model` is a name of the table (its network, with `weights`: "imagenet", a Keras file or a live
+    keras.Model), the path of a whole Keras file, or a live functional or sequential keras.Model. Without
+    `output` the bundle goes into the cache folder, where the stages of both languages find it.
 
-    `labels` names the classes: strings, or pairs of class and description; without it networks of 1,000 classes of
-    a known family have ImageNet's. `normalization` ("tf", "caffe", "torch", "none") and `channel_order` ("RGB",
-    "BGR") are needed for a network of no family in the table. `network` holds arguments of Keras' builder that
-    weights alone do not say, as `{"alpha": 0.25}`.
+    `labels` names the classes: strings, or pairs of class and description; without it networks of 1,000
+    classes of a known family have ImageNet's. `normalization` ("tf", "caffe", "torch", "none") and
+    `channel_order` ("RGB", "BGR") are needed for a network of no family in the table. `network` holds
+    arguments of Keras' builder that weights alone do not say, as `{"alpha": 0.25}`.
 
     Custom layers, Lambda layers and anything else that carries code are refused. Raises SparkDLValueError.
     """
@@ -204,8 +204,8 @@ def _check_labels(manifest: dict[str, Any], shapes: dict[str, list[int]]) -> Non
     classes = shapes["predictions"][0]
     if len(labels) != classes or any(len(pair) != 2 for pair in labels):
         raise SparkDLValueError(
-            f"{manifest['name']} has {classes} classes, so it takes {classes} labels, each a string or a pair of "
-            f"class and description; {len(labels)} were given."
+            f"{manifest['name']} has {classes} classes, so it takes {classes} labels, each a string or a "
+            f"pair of class and description; {len(labels)} were given."
         )
 
 

@@ -21,13 +21,11 @@ OUTPUTS = {
 
 def freeze(network: Network) -> tuple[bytes, dict[str, list[int]]]:
     """The graph, and for each output of the manifest its shape without the batch dimension."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     function, keys = _function(network)
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=True)
-    names = {OUTPUTS[key]: tensor.name for key, tensor in zip(keys, frozen.outputs, strict=True)}
-    shapes = {key: tensor.shape[1:].as_list() for key, tensor in zip(keys, frozen.outputs, strict=True)}
-    graph = Graph(frozen.graph.as_graph_def(), names)
+    traced, captured = _captured(function)
+    names = {OUTPUTS[key]: tensor.name for key, tensor in zip(keys, traced.outputs, strict=True)}
+    shapes = {key: tensor.shape[1:].as_list() for key, tensor in zip(keys, traced.outputs, strict=True)}
+    graph = Graph(traced.as_graph_def(), names, captured)
     graph.bypass_identities()
     graph.evaluate_constants()
     graph.fix_reshapes()
@@ -35,11 +33,25 @@ def freeze(network: Network) -> tuple[bytes, dict[str, list[int]]]:
 
     def shape_of(tensor: str) -> list[int | None]:
         name = tensor if ":" in tensor else f"{tensor}:0"
-        shape = frozen.graph.get_tensor_by_name(name).shape
+        shape = traced.get_tensor_by_name(name).shape
         return [None] * 4 if shape.rank is None else list(shape.as_list())
 
     graph.merge_padding(shape_of)
     return graph.serialized(), shapes
+
+
+def _captured(function: Any) -> tuple[Any, dict[str, Any]]:
+    """The function's graph, and the value of each node that stands for a variable or a tensor outside."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    if any(node.op.endswith("PartitionedCall") for node in function.graph.as_graph_def().node):
+        # A layer with a function of its own: TensorFlow can flatten that, with several copies of all weights.
+        return convert_variables_to_constants_v2(function).graph, {}
+    variables = {id(variable.handle): variable for variable in function.graph.variables}
+    captured = {}
+    for outside, inside in function.graph.captures:
+        captured[inside.op.name] = variables.get(id(outside), outside).numpy()
+    return function.graph, captured
 
 
 def _function(network: Network) -> tuple[Any, list[str]]:

@@ -13,17 +13,34 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Shape = list[int | None]
 
-_PASSED_THROUGH = ("Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics")
+_PASSED_THROUGH = (
+    "ReadVariableOp",
+    "Identity",
+    "IdentityN",
+    "StopGradient",
+    "PreventGradient",
+    "CheckNumerics",
+)
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
 class Graph:
     """The part of a graph that its outputs need. Tensors are named as in a GraphDef: `node` or `node:1`."""
 
-    def __init__(self, definition: Any, outputs: Mapping[str, str]) -> None:
-        """Takes a GraphDef and, for each output's new name, the tensor it is now."""
+    def __init__(self, definition: Any, outputs: Mapping[str, str], captured: Mapping[str, Array]) -> None:
+        """Takes a GraphDef, each output's tensor by its new name, and values by the nodes that stand for them.
+
+        Values stay outside the nodes until the end: weights are large, and protobuf copies what it is given.
+        """
         self._nodes = {node.name: node for node in definition.node}
         self._versions = definition.versions
+        self._values = dict(captured)
+        for name in captured:
+            self._nodes[name].op = "Const"
+        for node in self._of("Const"):
+            if node.name not in captured:
+                self._values[node.name] = _array(node)
+            node.ClearField("attr")
         self._outputs = {name: self._source(tensor) for name, tensor in outputs.items()}
 
     def bypass_identities(self) -> None:
@@ -73,7 +90,7 @@ class Graph:
         self._prune()
 
     def merge_padding(self, shape_of: Callable[[str], Shape]) -> None:
-        """Puts zero padding into the VALID convolution behind it; a depthwise one takes only what equals SAME."""
+        """Puts zero padding into the VALID convolution behind it; a depthwise one only what equals SAME."""
         consumers = self._consumers()
         for pad in self._of("Pad"):
             paddings = self._constant(pad.input[1])
@@ -101,7 +118,7 @@ class Graph:
         names: dict[str, str] = {}
         for node in self._in_running_order():
             copy = definition.node.add()
-            copy.CopyFrom(node)
+            self._copy(node, copy)
             copy.name = names[node.name] = (
                 node.name if node.op == "Placeholder" else f"{node.op}_{len(names)}"
             )
@@ -135,10 +152,18 @@ class Graph:
         return [node for node in self._nodes.values() if node.op == op]
 
     def _constant(self, tensor: str) -> Array | None:
-        from tensorflow.python.framework.tensor_util import MakeNdarray
+        return self._values.get(_node_of(tensor))
 
-        node = self._nodes[_node_of(tensor)]
-        return np.asarray(MakeNdarray(node.attr["value"].tensor)) if node.op == "Const" else None
+    def _copy(self, node: Any, copy: Any) -> None:
+        copy.CopyFrom(node)
+        if node.op == "Const":
+            value = self._values[node.name]
+            copy.attr["dtype"].type = _dtype(value.dtype)
+            tensor = copy.attr["value"].tensor
+            tensor.dtype = _dtype(value.dtype)
+            for size in value.shape:
+                tensor.tensor_shape.dim.add(size=size)
+            tensor.tensor_content = value.tobytes()
 
     def _constant_nodes(self) -> set[str]:
         constant: set[str] = set()
@@ -152,7 +177,8 @@ class Graph:
 
         definition = tf.compat.v1.GraphDef(versions=self._versions)
         keep = _ancestors(self._nodes, [_node_of(tensor) for tensor in tensors])
-        definition.node.extend(node for node in self._nodes.values() if node.name in keep)
+        for name in sorted(keep):
+            self._copy(self._nodes[name], definition.node.add())
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(definition, name="")
             with tf.compat.v1.Session(graph=graph) as session:
@@ -161,13 +187,10 @@ class Graph:
 
     def _add_constant(self, value: Array) -> str:
         from tensorflow.core.framework import node_def_pb2
-        from tensorflow.python.framework.tensor_util import make_tensor_proto
 
         name = next(n for i in itertools.count(len(self._nodes)) if (n := f"constant_{i}") not in self._nodes)
-        node = node_def_pb2.NodeDef(name=name, op="Const")
-        node.attr["dtype"].type = _dtype(value.dtype)
-        node.attr["value"].tensor.CopyFrom(make_tensor_proto(value))
-        self._nodes[name] = node
+        self._nodes[name] = node_def_pb2.NodeDef(name=name, op="Const")
+        self._values[name] = value
         return name
 
     def _redirect(self, tensor: str, target: str) -> None:
@@ -195,7 +218,7 @@ class Graph:
     def _scaled_convolution(
         self, add: Any, consumers: dict[str, list[Any]]
     ) -> tuple[Any, Array, Array] | None:
-        """Convolution, scale and shift where `add` is (convolution + bias) · scale + shift, read by nothing else."""
+        """Convolution, scale and shift where `add` is (convolution + bias) · scale + shift, not shared."""
         multiply, shift = self._operands(add)
         if multiply is None or multiply.op != "Mul" or len(consumers[multiply.name]) != 1:
             return None
@@ -263,6 +286,7 @@ class Graph:
     def _prune(self) -> None:
         keep = _ancestors(self._nodes, [_node_of(tensor) for tensor in self._outputs.values()])
         self._nodes = {name: node for name, node in self._nodes.items() if name in keep}
+        self._values = {name: value for name, value in self._values.items() if name in keep}
 
 
 def _ancestors(nodes: Mapping[str, Any], names: list[str]) -> set[str]:
@@ -277,6 +301,12 @@ def _ancestors(nodes: Mapping[str, Any], names: list[str]) -> set[str]:
 
 def _node_of(tensor: str) -> str:
     return tensor.removeprefix("^").partition(":")[0]
+
+
+def _array(node: Any) -> Array:
+    from tensorflow.python.framework.tensor_util import MakeNdarray
+
+    return np.asarray(MakeNdarray(node.attr["value"].tensor))
 
 
 def _renamed(tensor: str, names: Mapping[str, str]) -> str:

@@ -46,8 +46,8 @@ def keras() -> Any:
         importlib.import_module("tensorflow")
     except ImportError as error:
         raise SparkDLError(
-            f"Turning a Keras model into a bundle needs Keras and TensorFlow in {sys.executable}, which lacks one "
-            f"({error}): pip install 'keras>=3.11.3' tensorflow-cpu, or give the path of a bundle (*.sparkdl).",
+            f"Turning a Keras model into a bundle needs Keras and TensorFlow in {sys.executable}, which "
+            f"lacks one ({error}): pip install 'keras>=3.11.3' tensorflow-cpu, or give the path of a bundle.",
             "TensorFlowUnavailable",
         ) from error
     version = tuple(int(part) for part in module.__version__.split(".")[:3] if part.isdigit())
@@ -107,8 +107,8 @@ def cut(model: Any, row: NamedModel | None, what: str, built_from: NamedModel | 
         found = next((known for known in named_models() if _differences(model, known) == ""), None)
         if row is not None and found is not row:
             raise SparkDLValueError(
-                f"{what} is not a {row.name}: {_differences(model, row)}. Name the network it is, or export it "
-                "as a bundle.",
+                f"{what} is not a {row.name}: {_differences(model, row)}. Name the network it is, or export "
+                "it as a bundle.",
                 "InvalidModel",
             )
         row = found
@@ -171,8 +171,8 @@ def _check_picture_model(model: Any, what: str) -> None:
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if len(shapes) != 1 or len(model.outputs) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3:
         raise SparkDLValueError(
-            f"{what} takes {shapes} and gives {[tuple(t.shape) for t in model.outputs]}; a picture model takes one "
-            "input [None, height, width, 3] and gives one output.",
+            f"{what} takes {shapes} and gives {[tuple(t.shape) for t in model.outputs]}; a picture model "
+            "takes one input [None, height, width, 3] and gives one output.",
             "InvalidModel",
         )
 

@@ -1,4 +1,4 @@
-"""Keras files before Keras sees them: which format it is, whether it carries code, whether its weights fit."""
+"""Keras files before Keras sees them: their format, whether they carry code, whether weights fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REFUSED = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"
 
 @dataclass(frozen=True)
 class Kind:
-    """The format of a file: whole model or weights alone, zip or HDF5, laid out by Keras 3 or an older one."""
+    """The format of a file: whole model or weights alone, zip or HDF5, of Keras 3 or an older one."""
 
     is_whole: bool
     is_zip: bool
@@ -55,8 +55,8 @@ def refuse_code(path: Path, kind: Kind) -> None:
         is_keras = module is None or module.split(".")[0] in ("keras", "builtins")
         if class_name in _REFUSED or not is_keras or registered not in (None, "", class_name):
             raise SparkDLValueError(
-                f"{path} has the layer {name!r} of class {class_name}, which is not one of Keras' own layers or "
-                "carries code: it is refused. Build the model from Keras' layers, or export it as a live model.",
+                f"{path} has the layer {name!r} of class {class_name}, which is not one of Keras' own layers "
+                "or carries code: refused. Build the model from Keras' layers, or export it as a live model.",
                 "InvalidModel",
             )
 

@@ -18,7 +18,7 @@ _TIMEOUT = 30.0  # Seconds without a byte.
 
 
 def published_file(row: NamedModel, folder: Path, spark: Any | None = None) -> Path:
-    """The weights of a model with its head, of the cache folder or Keras' own, else downloaded into the cache."""
+    """The weights of a model with its head, from the cache folder or Keras' own, else downloaded."""
     wanted = row.top
     target = folder / "weights" / wanted.name
     if target.exists():

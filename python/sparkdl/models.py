@@ -1,4 +1,4 @@
-"""The table of built-in models, of the core: what each network takes, where it is cut, where its weights are."""
+"""The table of built-in models: what each network takes, where it is cut, where its weights are."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class WeightFile:
 class NamedModel:
     """A row of the table.
 
-    Features are the output of `feature_layer`: the last one before global pooling, or for VGG the last pooling
-    before its dense layers, which is what Keras calls the network without its top.
+    Features are the output of `feature_layer`: the last one before global pooling, or for VGG the last
+    pooling before its dense layers, which is what Keras calls the network without its top.
     """
 
     name: str
