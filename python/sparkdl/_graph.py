@@ -28,7 +28,7 @@ class Graph:
     """The part of a graph that its outputs need. Tensors are named as in a GraphDef: `node` or `node:1`."""
 
     def __init__(self, definition: Any, outputs: Mapping[str, str], captured: Mapping[str, Array]) -> None:
-        """Takes a GraphDef, each output's tensor by its new name, and values by the nodes that stand for them.
+        """Takes a GraphDef, each output's tensor by its new name, and values by nodes that stand for them.
 
         Values stay outside the nodes until the end: weights are large, and protobuf copies what it is given.
         """

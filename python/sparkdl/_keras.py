@@ -195,7 +195,7 @@ def _body(model: Any, feature_layer: str) -> Any | None:
     module = keras()
     names = {layer.name for layer in model.layers}
     if feature_layer in names:
-        return module.Model(model.inputs, model.get_layer(feature_layer).output)
+        return module.Model(model.inputs, _output_of(model, feature_layer))
     for layer in model.layers:
         if isinstance(layer, module.Model) and layer.inputs and _takes_the_input(model, layer):
             body = _body(layer, feature_layer)
@@ -227,12 +227,26 @@ def _family_counts(row: NamedModel) -> list[collections.Counter[str]]:
 def _features(model: Any, row: NamedModel | None) -> Any | None:
     """The row's feature layer, else what the last global pooling or flattening takes, else a 4-D output."""
     if row is not None and any(layer.name == row.feature_layer for layer in model.layers):
-        return model.get_layer(row.feature_layer).output
-    for layer in reversed(model.layers):
-        if type(layer).__name__ in _POOLINGS and len(layer.input.shape) == 4:
-            return layer.input
+        return _output_of(model, row.feature_layer)
+    for node in _nodes(model):
+        taken = node.input_tensors[0] if node.input_tensors else None
+        if type(node.operation).__name__ in _POOLINGS and len(taken.shape) == 4:
+            return taken
     output = model.outputs[0]
     return output if len(output.shape) == 4 else None
+
+
+def _output_of(model: Any, layer: str) -> Any:
+    return next(node.outputs[0] for node in _nodes(model) if node.operation.name == layer)
+
+
+def _nodes(model: Any) -> list[Any]:
+    """The calls of layers that make up the model, the last first.
+
+    A layer's own `input` and `output` are of its first call, which may belong to another model.
+    """
+    by_depth = (getattr(model, "_functional", None) or model)._nodes_by_depth
+    return [node for depth in sorted(by_depth) for node in by_depth[depth]]
 
 
 def _predictions(model: Any, features: Any | None) -> Any | None:

@@ -1,8 +1,8 @@
 """Networks with seeded weights under which activations neither vanish nor explode.
 
-With Keras' own random weights the scores of two pictures differ by less than 1e-4, so a comparison on them proves
-nothing. Here kernels are He-scaled by their true fan-in (depthwise: height x width), gamma, beta and bias are
-random, and batch norm's statistics come from training-mode passes over random pictures with momentum 0.
+With Keras' own random weights the scores of two pictures differ by less than 1e-4, so a comparison on them
+proves nothing. Here kernels are He-scaled by their true fan-in (depthwise: height x width), gamma, beta and
+bias are random, and batch norm's statistics come from training-mode passes over random pictures, momentum 0.
 """
 
 from __future__ import annotations

@@ -1,0 +1,181 @@
+"""Every network of the table gives what Keras gives, through the core and through the stages."""
+
+import gc
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import seeded
+import sparkdl
+from sparkdl import _engine, _native
+from sparkdl.models import NamedModel, named_models
+
+keras = pytest.importorskip("keras")
+
+PICTURES = 8
+TOLERANCE = 1e-4
+Outputs = dict[str, npt.NDArray[Any]]
+
+
+def pictures(row: NamedModel) -> tuple[list[bytes], seeded.Pixels]:
+    """Files of odd sizes, and the pixels that our own resizing makes of them, RGB."""
+    rng = np.random.default_rng(8)
+    files = [seeded.png(seeded.picture(rng, 240 + 17 * i, 410 - 23 * i)) for i in range(PICTURES)]
+    options = {
+        "height": str(row.height),
+        "width": str(row.width),
+        "scaleHint": "SCALE_AREA_AVERAGING",
+        "resizeMode": "stretch",
+        "maxPixels": "89478485",
+        "applyExifOrientation": "false",
+        "fastDecode": "false",
+        "threads": "0",
+    }
+    images = _engine.decode_images(batch(files), list(options.items())).column("image")
+    pixels = [np.frombuffer(image["data"].as_py(), np.uint8) for image in images]
+    return files, np.stack(pixels).reshape(PICTURES, row.height, row.width, 3)[..., ::-1]
+
+
+def batch(files: list[bytes]) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(files, pa.binary())], ["content"])
+
+
+def keras_outputs(model: Any, row: NamedModel, pixels: seeded.Pixels) -> Outputs:
+    layers = [model.get_layer(row.feature_layer).output, model.outputs[0]]
+    features, predictions = keras.Model(model.inputs, layers).predict_on_batch(seeded.preprocess(row, pixels))
+    return {
+        "avg": features.mean((1, 2)),
+        "max": features.max((1, 2)),
+        "none": features.reshape(PICTURES, -1),
+        "predictions": predictions,
+    }
+
+
+def core_outputs(bundle: Path, files: list[bytes]) -> Outputs:
+    _native.load_tensorflow([("tensorflowPath", ""), ("tensorflowClasspath", ""), ("python", sys.executable)])
+    return {key: _core_output(bundle, files, key) for key in ("avg", "max", "none", "predictions")}
+
+
+def _core_output(bundle: Path, files: list[bytes], key: str) -> npt.NDArray[Any]:
+    options = {
+        "model": str(bundle),
+        "task": "predictions" if key == "predictions" else "features",
+        "pooling": "avg" if key == "predictions" else key,
+        "topK": "5",
+        "labels": "",
+        "scaleHint": "SCALE_AREA_AVERAGING",
+        "resizeMode": "stretch",
+        "maxPixels": "89478485",
+        "applyExifOrientation": "false",
+        "fastDecode": "false",
+        "threads": "2",
+    }
+    model = _native.Model(list(options.items()))
+    result = pa.record_batch(model.run(batch(files)))
+    assert result.column("error").null_count == len(files)
+    output = result.column("output")
+    return np.asarray(output.flatten()).reshape(len(files), -1)
+
+
+def stage_outputs(spark: Any, bundle: Path, files: list[bytes]) -> Outputs:
+    frame = spark.createDataFrame(
+        [(i, bytearray(file)) for i, file in enumerate(files)], "id int, content binary"
+    )
+    common = {"inputCol": "content", "outputCol": "output", "modelName": str(bundle)}
+    stages = {p: sparkdl.DeepImageFeaturizer(pooling=p, **common) for p in ("avg", "max", "none")}
+    stages["predictions"] = sparkdl.DeepImagePredictor(**common)
+    found = {}
+    for key, stage in stages.items():
+        rows = stage.transform(frame.coalesce(1)).select("id", "output").collect()
+        found[key] = np.stack([row["output"].toArray() for row in sorted(rows, key=lambda row: row["id"])])
+    return found
+
+
+def assert_equal(ours: Outputs, reference: Outputs) -> None:
+    for key, expected in reference.items():
+        difference = np.abs(ours[key] - expected).max() / np.abs(expected).max()
+        assert difference <= TOLERANCE, f"{key} differs from Keras by {difference:.2e}"
+
+
+def assert_tells_pictures_apart(reference: Outputs) -> None:
+    """A comparison on outputs that hardly depend on the picture would prove nothing."""
+    for key, values in reference.items():
+        closest = min(np.abs(values[i] - values[j]).max() for i in range(PICTURES) for j in range(i))
+        assert closest / np.abs(values).max() > 0.01, f"{key} hardly reacts to the picture"
+
+
+@pytest.mark.parametrize("row", named_models(), ids=lambda row: row.name)
+def test_features_and_logits_equal_keras(row: NamedModel, spark: Any, tmp_path: Path) -> None:
+    files, pixels = pictures(row)
+    model = seeded.network(row)
+    reference = keras_outputs(model, row, pixels)
+    assert_tells_pictures_apart(reference)
+    bundle = sparkdl.export(row.name, tmp_path / "seeded.sparkdl", weights=model)
+    del model
+    keras.backend.clear_session()
+    gc.collect()
+    assert_equal(core_outputs(bundle, files), reference)
+    assert_equal(stage_outputs(spark, bundle, files), reference)
+    os.unlink(bundle)  # Up to 550 MB each.
+
+
+@pytest.mark.parametrize(
+    ("file", "network"),
+    [
+        ("mobilenet_0.25_224.keras", {}),
+        ("mobilenet_0.25_224.h5", {}),
+        ("mobilenet_0.25_224.weights.h5", {"alpha": 0.25}),
+        ("mobilenet_2_5_224_tf.h5", {"alpha": 0.25}),
+    ],
+)
+def test_real_weights_of_every_format_give_the_features_of_keras(
+    file: str, network: dict[str, Any], spark: Any, shared_data: Path, tmp_path: Path
+) -> None:
+    row = next(row for row in named_models() if row.name == "MobileNet")
+    files, pixels = pictures(row)
+    model = keras.saving.load_model(shared_data / "models" / "mobilenet_0.25_224.keras", compile=False)
+    reference = keras_outputs(model, row, pixels)
+    weights = str(shared_data / "models" / file)
+    bundle = sparkdl.export("MobileNet", tmp_path / "real.sparkdl", weights=weights, network=network)
+    assert_equal(core_outputs(bundle, files), reference)
+    assert_equal(stage_outputs(spark, bundle, files), reference)
+
+
+def test_the_predictor_names_what_photographs_show(spark: Any, shared_data: Path, tmp_path: Path) -> None:
+    skimage_data = pytest.importorskip("skimage.data")
+    sklearn_datasets = pytest.importorskip("sklearn.datasets")
+    photographs = [sklearn_datasets.load_sample_image("china.jpg"), skimage_data.coffee()]
+    files = [(i, bytearray(_jpeg(pixels))) for i, pixels in enumerate(photographs)]
+    predictor = sparkdl.DeepImagePredictor(
+        inputCol="content",
+        outputCol="classes",
+        modelName="MobileNet",
+        weights=str(shared_data / "models" / "mobilenet_0.25_224.keras"),
+        decodePredictions=True,
+        topK=3,
+    )
+    frame = spark.createDataFrame(files, "id int, content binary")
+    rows = sorted(predictor.transform(frame).select("id", "classes").collect(), key=lambda row: row["id"])
+    best = [row["classes"][0] for row in rows]
+    assert [(top["class"], top["description"]) for top in best] == [
+        ("n04346328", "stupa"),
+        ("n07920052", "espresso"),
+    ]
+    for row in rows:
+        scores = [top["probability"] for top in row["classes"]]
+        assert len(scores) == 3
+        assert scores == sorted(scores, reverse=True)
+
+
+def _jpeg(pixels: npt.NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
+    return file.getvalue()
