@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,18 +131,10 @@ def _read_bundle(spark: SparkSession, digest: str, path: str) -> None:
             target.seek(row["chunk"] * _CHUNK)
             target.write(row["bytes"])
         target.flush()
-        found = _sha256(Path(target.name))
+        found = _cache.digest(Path(target.name))
         if found != digest:
             raise SparkDLValueError(
                 f"The bundle saved under {path} is damaged: its SHA-256 is {found} "
                 f"but its metadata says {digest}. Save the stage again.",
                 "InvalidModel",
             )
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

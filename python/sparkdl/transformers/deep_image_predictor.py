@@ -17,8 +17,8 @@ class DeepImagePredictor(PictureStage, params.HasDecodePredictions):
 
     The output is the scores of all classes as an MLlib vector (or `array<float>`); or, with
     `decodePredictions`, the best classes by name, best first:
-    `array<struct<class: string, description: string, probability: float>>`, where `class` is ImageNet's synset
-    for the built-in models.
+    `array<struct<class: string, description: string, probability: float>>`, where `class` is ImageNet's
+    synset for the built-in models.
     """
 
     @keyword_only

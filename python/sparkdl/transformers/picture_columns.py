@@ -16,6 +16,7 @@ from pyspark.sql.types import (
     StringType,
     StructField,
     StructType,
+    YearMonthIntervalType,
 )
 
 from sparkdl.exceptions import SparkDLValueError
@@ -103,7 +104,7 @@ def through_arrow(dataset: DataFrame) -> tuple[DataFrame, StructType]:
 
 
 def from_arrow(results: DataFrame, schema: StructType, travelled: StructType) -> DataFrame:
-    """Puts back the types that went as text."""
+    """Puts back the types that went as text or numbers."""
     if schema == travelled:
         return results
     names = results.schema.names
@@ -131,9 +132,11 @@ def _restored(column: Column, field: StructField) -> Column:
 
 
 def _carried(kind: DataType) -> DataType:
-    """The type itself where Arrow carries it; else the same with text in place of what it does not carry."""
+    """The type itself where Arrow carries it; else with text or numbers for what it does not carry."""
     if isinstance(kind, CalendarIntervalType) or kind.typeName() == "time":
         return StringType()
+    if isinstance(kind, YearMonthIntervalType):
+        return IntegerType()
     if isinstance(kind, ArrayType):
         return ArrayType(_carried(kind.elementType), kind.containsNull)
     if isinstance(kind, MapType):
