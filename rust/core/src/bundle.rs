@@ -24,43 +24,57 @@ pub struct Description {
 ///
 /// The graph is checked too: its digest, its operations, and that the tensors the manifest names are there.
 pub fn describe(path: &Path) -> Result<Description> {
-    let bundle = Bundle::read(path)?;
-    let graph = GraphFile::parse(bundle.graph, &bundle.shown)?;
+    let mut bundle = Bundle::open(path)?;
+    let graph = GraphFile::parse(bundle.graph()?, &bundle.shown)?;
     for output in bundle.manifest.outputs.all() {
         graph.closure(&bundle.manifest.input.tensor, &output.tensor)?;
     }
     Ok(Description { manifest: bundle.json, digest: digest_of(path)? })
 }
 
-/// A bundle in memory: manifest checked, digest of the graph checked, graph not looked into.
+/// An open bundle: manifest checked, graph not read yet.
 pub(crate) struct Bundle {
-    pub(crate) manifest: Manifest,
-    pub(crate) json: String,
-    pub(crate) graph: Vec<u8>,
-    /// How errors name the file.
-    pub(crate) shown: String,
+    archive: archive::Archive,
+    manifest: Manifest,
+    json: String,
+    shown: String,
 }
 
 impl Bundle {
-    pub(crate) fn read(path: &Path) -> Result<Bundle> {
+    pub(crate) fn open(path: &Path) -> Result<Bundle> {
         let mut archive = archive::Archive::open(path)?;
         let shown = archive.shown().to_owned();
         let bytes = archive.member(manifest::FILE, manifest::MAX_BYTES)?;
         let json = String::from_utf8(bytes)
             .map_err(|e| damaged(&shown, "manifest.json is not UTF-8").with_source(e))?;
         let manifest = Manifest::parse(&json, &shown)?;
-        let graph = archive.member(&manifest.graph.file, archive::MAX_GRAPH_BYTES)?;
+        Ok(Bundle { archive, manifest, json, shown })
+    }
+
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// How errors name the file.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The serialised graph; its digest is the manifest's.
+    pub(crate) fn graph(&mut self) -> Result<Vec<u8>> {
+        let member = &self.manifest.graph;
+        let graph = self.archive.member(&member.file, archive::MAX_GRAPH_BYTES)?;
         let found = archive::hex_sha256(&graph);
-        if found != manifest.graph.sha256 {
-            return Err(damaged(
-                &shown,
-                &format!(
-                    "{} has SHA-256 {found}, the manifest says {}: the file is damaged, export or copy it again",
-                    manifest.graph.file, manifest.graph.sha256
-                ),
-            ));
+        if found == member.sha256 {
+            return Ok(graph);
         }
-        Ok(Bundle { manifest, json, graph, shown })
+        let (file, expected) = (&member.file, &member.sha256);
+        Err(damaged(
+            &self.shown,
+            &format!(
+                "{file} has SHA-256 {found}, the manifest says {expected}: export or copy the bundle again"
+            ),
+        ))
     }
 }
 

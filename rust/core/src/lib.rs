@@ -6,15 +6,19 @@ mod cache;
 mod error;
 mod graph;
 pub mod image;
+mod metrics;
 mod model;
 mod named_models;
 mod options;
+mod pool;
 pub mod runtime;
 mod session;
+mod task;
 mod tensor;
 
 pub use error::{Error, ErrorKind, Result};
-pub use model::{Metrics, Model};
+pub use metrics::Metrics;
+pub use model::Model;
 pub use named_models::{imagenet_labels, named_models};
 
 /// String pairs as they cross the boundary: every key always sent, unknown and missing ones refused.

@@ -4,9 +4,14 @@
 
 mod search;
 
+use std::ffi::{CStr, c_char, c_int};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use libloading::{Library, Symbol};
 use once_cell::sync::OnceCell;
 
 use crate::options::RuntimeOptions;
@@ -84,9 +89,59 @@ pub(crate) fn forked(pid: u32) -> Error {
 /// Opens the library by its real path, so that every other user of that file shares it, and hands it to the crate.
 fn open(library: &Path) -> Result<String> {
     let folder = search::LinkFolder::new(library)?;
+    if search::mapped().is_some() {
+        // Somebody else's TensorFlow: how it logs is theirs to say.
+        return open_quietly(library, &folder, false);
+    }
+    let quiet = !std::env::var("TF_CPP_MIN_LOG_LEVEL").is_ok_and(|level| level == "0" || level == "1");
+    let capture = if quiet { Capture::begin(folder.path()) } else { None };
+    let outcome = open_quietly(library, &folder, quiet);
+    if let Some(capture) = capture {
+        capture.end();
+    }
+    outcome
+}
+
+fn open_quietly(library: &Path, folder: &search::LinkFolder, quiet: bool) -> Result<String> {
+    let framework = dlopen(folder.framework().unwrap_or(library))?;
+    if quiet {
+        lower_log_level(framework);
+    }
+    let version = {
+        let opened = dlopen(library)?;
+        // SAFETY: TensorFlow's C API declares `const char* TF_Version(void)`, a constant of the library.
+        unsafe {
+            let version: Symbol<unsafe extern "C" fn() -> *const c_char> =
+                opened.get(b"TF_Version\0").map_err(|e| {
+                    unavailable(format!("{} is not TensorFlow", library.display())).with_source(e)
+                })?;
+            CStr::from_ptr(version()).to_string_lossy().into_owned()
+        }
+    };
+    check_version(&version, library)?;
+    hand_over(library, folder)?;
+    Ok(version)
+}
+
+/// Opens a library for good: closing one of TensorFlow's two and opening it again ends the process.
+fn dlopen(path: &Path) -> Result<&'static Library> {
+    // SAFETY: the initialisers that run are TensorFlow's own; the file was named by the user or by their Python.
+    let opened = unsafe { Library::new(path) }.map_err(|e| {
+        let text = format!(
+            "TensorFlow at {} cannot be loaded: check that it was built for this machine, or run: \
+             pip install --force-reinstall tensorflow-cpu",
+            path.display()
+        );
+        unavailable(text).with_source(e)
+    })?;
+    Ok(Box::leak(Box::new(opened)))
+}
+
+/// Makes the `tensorflow` crate use the library: its finder takes one file name, from one variable.
+fn hand_over(library: &Path, folder: &search::LinkFolder) -> Result<()> {
     let before = std::env::var_os(FOLDER_VARIABLE);
-    // SAFETY: the process' environment is changed for the length of one dlopen, under LOADING; TensorFlow and the JVM
-    // read theirs at their own start.
+    // SAFETY: the process' environment is changed for the length of one dlopen of a library that is open already,
+    // under LOADING.
     unsafe { std::env::set_var(FOLDER_VARIABLE, folder.path()) };
     let outcome = tensorflow::library::load();
     // SAFETY: as above.
@@ -96,12 +151,59 @@ fn open(library: &Path) -> Result<String> {
             None => std::env::remove_var(FOLDER_VARIABLE),
         }
     }
-    outcome
-        .map_err(|why| unavailable(format!("TensorFlow at {} cannot be loaded: {why}", library.display())))?;
-    let version =
-        tensorflow::version().map_err(|e| unavailable("TensorFlow's version is not text").with_source(e))?;
-    check_version(&version, library)?;
-    Ok(version)
+    outcome.map_err(|why| unavailable(format!("TensorFlow at {} cannot be loaded: {why}", library.display())))
+}
+
+/// Errors only, through absl's own switch; its C++ name carries absl's version, and where none fits, nothing changes.
+fn lower_log_level(framework: &Library) {
+    const ERROR: i32 = 2;
+    for release in ["20250814", "20250512", "20250127", "20240722", "20240116", "20230802"] {
+        let name = format!("_ZN4absl12lts_{release}14SetMinLogLevelENS0_18LogSeverityAtLeastE\0");
+        // SAFETY: absl declares `void SetMinLogLevel(absl::LogSeverityAtLeast)`, an enum of type int.
+        unsafe {
+            if let Ok(set) = framework.get::<unsafe extern "C" fn(i32)>(name.as_bytes()) {
+                return set(ERROR);
+            }
+        }
+    }
+}
+
+unsafe extern "C" {
+    fn dup2(from: c_int, to: c_int) -> c_int;
+}
+
+/// The process' stderr in a file while TensorFlow's initialisers run: they print a banner before any switch can be
+/// reached. What is not TensorFlow's is printed afterwards.
+struct Capture {
+    stderr: OwnedFd,
+    file: File,
+}
+
+impl Capture {
+    const STDERR: c_int = 2;
+
+    fn begin(folder: &Path) -> Option<Capture> {
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned().ok()?;
+        let path = folder.join("stderr");
+        let file = File::options().read(true).append(true).create_new(true).open(path).ok()?;
+        // SAFETY: both descriptors are open; dup2 replaces stderr in one step.
+        (unsafe { dup2(file.as_raw_fd(), Self::STDERR) } >= 0).then_some(Capture { stderr, file })
+    }
+
+    fn end(mut self) {
+        // SAFETY: as above.
+        unsafe { dup2(self.stderr.as_raw_fd(), Self::STDERR) };
+        let mut text = Vec::new();
+        let _ = self.file.rewind();
+        let _ = self.file.read_to_end(&mut text);
+        for line in String::from_utf8_lossy(&text).split_inclusive('\n') {
+            if line.contains("absl::InitializeLog()") || line.contains("oneDNN custom operations") {
+                log::debug!("TensorFlow: {}", line.trim_end());
+            } else {
+                let _ = std::io::stderr().write_all(line.as_bytes());
+            }
+        }
+    }
 }
 
 fn check_version(version: &str, library: &Path) -> Result<()> {

@@ -26,11 +26,13 @@ pub(crate) struct Session {
 
 impl Session {
     /// Gives the graph to TensorFlow. `input` and `output` are shapes without the batch dimension.
-    pub(crate) fn new(closure: &Closure, input: &[usize], output: &[usize], shown: &str) -> Result<Session> {
+    pub(crate) fn new(closure: Closure, input: &[usize], output: &[usize], shown: &str) -> Result<Session> {
         let refused = |what: &str| {
             Error::new(ErrorKind::InvalidModel, format!("Cannot use the bundle {shown}: {what}"))
         };
-        let bytes = closure.def.encode();
+        let Closure { def, feed: feed_name, fetch: fetch_name } = closure;
+        let bytes = def.encode();
+        drop(def);
         if bytes.len() > MAX_GRAPH_BYTES {
             return Err(refused("its graph is larger than 2 GiB, TensorFlow's limit."));
         }
@@ -52,8 +54,8 @@ impl Session {
             }
             Ok((found, i32::try_from(name.index).unwrap_or(0)))
         };
-        let (feed, fetch) = (operation(&closure.feed)?, operation(&closure.fetch)?);
-        for (name, tensor, shape) in [(&closure.feed, &feed, input), (&closure.fetch, &fetch, output)] {
+        let (feed, fetch) = (operation(&feed_name)?, operation(&fetch_name)?);
+        for (name, tensor, shape) in [(&feed_name, &feed, input), (&fetch_name, &fetch, output)] {
             let found = graph
                 .tensor_shape(tensorflow::Output { operation: tensor.0.clone(), index: tensor.1 })
                 .map_err(|e| refused(&format!("the shape of {name} is unknown.")).with_source(e))?;

@@ -142,44 +142,9 @@ impl NodeDef {
         self.attr(name, 2)?.text()
     }
 
-    /// A number (`i`).
-    pub(crate) fn int(&self, name: &str) -> Option<i64> {
-        self.attr(name, 3)?.int()
-    }
-
-    /// A `float` (`f`).
-    pub(crate) fn float(&self, name: &str) -> Option<f32> {
-        match self.attr(name, 4)? {
-            Value::Fixed32(bytes) => Some(f32::from_le_bytes(bytes)),
-            _ => None,
-        }
-    }
-
-    /// A flag (`b`).
-    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
-        Some(self.attr(name, 5)?.int()? != 0)
-    }
-
     /// A `DataType` (`type`).
     pub(crate) fn data_type(&self, name: &str) -> Option<i64> {
         self.attr(name, 6)?.int()
-    }
-
-    /// Numbers (`list.i`).
-    pub(crate) fn ints(&self, name: &str) -> Option<Vec<i64>> {
-        let list = fields(self.attr(name, 1)?.bytes()?)?;
-        let numbers = list.iter().filter(|field| field.number == 3).map(|field| field.value.ints());
-        Some(numbers.collect::<Option<Vec<_>>>()?.concat())
-    }
-
-    /// A static shape, −1 for an open side; `None` for an unknown rank.
-    pub(crate) fn shape(&self, name: &str) -> Option<Vec<i64>> {
-        shape_of(self.attr(name, 7)?.bytes()?)
-    }
-
-    /// A tensor, such as the value of a `Const`.
-    pub(crate) fn tensor(&self, name: &str) -> Option<Bytes> {
-        self.attr(name, 8)?.bytes().cloned()
     }
 
     /// Names of the functions in all attributes (`func` and `list.func`); `None` where one cannot be read.
@@ -205,21 +170,4 @@ impl NodeDef {
 /// Every name a `NameAttrList` could be read to have; one, unless it is crafted.
 fn function_name(bytes: &Bytes) -> Option<Vec<String>> {
     fields(bytes)?.iter().filter(|field| field.number == 1).map(|field| field.value.text()).collect()
-}
-
-/// The sides of a serialised `TensorShapeProto`.
-pub(crate) fn shape_of(bytes: &Bytes) -> Option<Vec<i64>> {
-    let mut shape = Vec::new();
-    for field in fields(bytes)? {
-        match field.number {
-            2 => {
-                let dim = fields(field.value.bytes()?)?;
-                let size = dim.iter().rev().find(|field| field.number == 1);
-                shape.push(size.map_or(Some(0), |field| field.value.int())?);
-            }
-            3 if field.value.int()? != 0 => return None,
-            _ => {}
-        }
-    }
-    Some(shape)
 }

@@ -37,17 +37,6 @@ impl Value {
             _ => None,
         }
     }
-
-    /// A repeated integer: one number, or many packed together.
-    pub(crate) fn ints(&self) -> Option<Vec<i64>> {
-        let Value::Bytes(bytes) = self else { return Some(vec![self.int()?]) };
-        let mut reader = Reader::new(bytes.clone());
-        let mut numbers = Vec::new();
-        while !reader.left.is_empty() {
-            numbers.push(reader.varint()?.cast_signed());
-        }
-        Some(numbers)
-    }
 }
 
 /// The fields of a message in order; `None` where the bytes are not a message.

@@ -135,7 +135,7 @@ fn python_package(python: &str) -> std::result::Result<PathBuf, String> {
 }
 
 /// The TensorFlow that this process has loaded by other means, such as Python's `import tensorflow`.
-fn mapped() -> Option<PathBuf> {
+pub(super) fn mapped() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     maps.lines()
         .filter_map(|line| line.find('/').and_then(|start| line.get(start..)))
@@ -150,6 +150,7 @@ fn mapped() -> Option<PathBuf> {
 /// A private folder, gone when dropped, where the library has the one name the `tensorflow` crate looks for.
 pub(super) struct LinkFolder {
     path: PathBuf,
+    framework: Option<PathBuf>,
 }
 
 impl LinkFolder {
@@ -170,12 +171,13 @@ impl LinkFolder {
         };
         let _ = std::fs::remove_dir_all(&path);
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
-        let folder = LinkFolder { path: path.clone() };
+        let mut folder = LinkFolder { path: path.clone(), framework: None };
         symlink(library, path.join("libtensorflow.so")).map_err(failed)?;
         for name in FRAMEWORK_NAMES {
             let framework = library.with_file_name(name);
             if framework.exists() {
-                symlink(framework, path.join(name)).map_err(failed)?;
+                symlink(&framework, path.join(name)).map_err(failed)?;
+                folder.framework.get_or_insert(framework);
             }
         }
         Ok(folder)
@@ -183,6 +185,11 @@ impl LinkFolder {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The second library, where TensorFlow comes in two: logging lives there.
+    pub(super) fn framework(&self) -> Option<&Path> {
+        self.framework.as_deref()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 pub type Pairs = Vec<(String, String)>;
@@ -67,4 +67,39 @@ pub fn files(files: &[Option<&[u8]>]) -> RecordBatch {
     let column: ArrayRef = Arc::new(BinaryArray::from(files.to_vec()));
     let schema = Schema::new(vec![Field::new("content", DataType::Binary, true)]);
     RecordBatch::try_new(Arc::new(schema), vec![column]).unwrap()
+}
+
+/// BGR levels of one 32 × 24 picture, by the rule that `expected_tiny.py` uses too.
+pub fn picture(seed: usize) -> Vec<u8> {
+    (0..32 * 24 * 3)
+        .map(|i| ((i * (seed * 13 + 7) + (i * i / 97) * (seed + 1) + seed * 41) % 256) as u8)
+        .collect()
+}
+
+/// A batch of Spark's image structs of 32 × 24 levels.
+pub fn structs(pictures: &[Vec<u8>]) -> RecordBatch {
+    let number = |value: i32| Arc::new(Int32Array::from(vec![value; pictures.len()])) as ArrayRef;
+    let origin = Arc::new(StringArray::from(vec!["test"; pictures.len()])) as ArrayRef;
+    let data = Arc::new(BinaryArray::from_iter_values(pictures)) as ArrayRef;
+    let field = |name: &str, column: &ArrayRef| Arc::new(Field::new(name, column.data_type().clone(), true));
+    let columns = [
+        ("origin", origin),
+        ("height", number(32)),
+        ("width", number(24)),
+        ("nChannels", number(3)),
+        ("mode", number(16)),
+        ("data", data),
+    ];
+    let pairs: Vec<_> = columns.into_iter().map(|(name, column)| (field(name, &column), column)).collect();
+    let column: ArrayRef = Arc::new(StructArray::from(pairs));
+    RecordBatch::try_from_iter([("image", column)]).unwrap()
+}
+
+/// What TensorFlow itself answers for `picture(0..4)`: see `tests/fixtures/expected_tiny.py`.
+pub fn expected() -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(fixture("bundles/tiny_expected.json")).unwrap()).unwrap()
+}
+
+pub fn numbers(values: &serde_json::Value) -> Vec<f32> {
+    values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect()
 }
