@@ -88,7 +88,7 @@ fn take_idle(sessions: &mut HashMap<Key, Entry>, now: Instant) -> Vec<Entry> {
         .filter(|(_, entry)| entry.leases == 0)
         .filter_map(|(key, entry)| entry.idle_since.map(|since| (since, key.clone())))
         .collect();
-    idle.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+    idle.sort_unstable_by_key(|(since, _)| std::cmp::Reverse(*since));
     let mut kept = 0;
     let mut taken = Vec::new();
     for (since, key) in idle {
