@@ -13,6 +13,7 @@ const MAX_SCANS: usize = 500;
 struct Markers {
     width: u32,
     height: u32,
+    components: u8,
     orientation: Orientation,
     scans: usize,
     progressive: bool,
@@ -25,6 +26,7 @@ impl Markers {
         let mut found = Markers {
             width: 0,
             height: 0,
+            components: 0,
             orientation: Orientation::NoTransforms,
             scans: 0,
             progressive: false,
@@ -44,9 +46,12 @@ impl Markers {
             let Some(segment) = segment(file, at) else { break };
             at += 2 + segment.len();
             match (marker, segment) {
-                (0xC0..=0xCF, [_, h1, h2, w1, w2, ..]) if is_frame(marker) && found.width == 0 => {
+                (0xC0..=0xCF, [_, h1, h2, w1, w2, components, ..])
+                    if is_frame(marker) && found.width == 0 =>
+                {
                     found.height = u32::from(u16::from_be_bytes([*h1, *h2]));
                     found.width = u32::from(u16::from_be_bytes([*w1, *w2]));
+                    found.components = *components;
                     found.progressive = marker & 3 == 2;
                     check_size(found.width, found.height, max_pixels)?;
                 }
@@ -159,12 +164,20 @@ impl JpegDecoder {
         pixels: &mut Vec<u8>,
     ) -> Reasoned<Frame> {
         use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor};
-        let broken = |error: turbojpeg::Error| format!("broken JPEG: {error}");
+        let broken = |error: turbojpeg::Error| format!("broken JPEG: {}", text(&error));
         let turbo = match &mut self.turbo {
             Some(turbo) => turbo,
             none => none.insert(Decompressor::new().map_err(broken)?),
         };
-        let header = turbo.read_header(file).map_err(broken)?;
+        // The binding takes a mere complaint about the header for a failure, and would not go on to the pixels.
+        let mended;
+        let (file, header) = match turbo.read_header(file) {
+            Err(error) if is_warning(&error) => {
+                mended = mend(file, markers.components);
+                (mended.as_slice(), turbo.read_header(&mended).map_err(broken)?)
+            }
+            header => (file, header.map_err(broken)?),
+        };
         let (format, channels) = match header.colorspace {
             Colorspace::Gray => (PixelFormat::GRAY, 1),
             Colorspace::CMYK | Colorspace::YCCK => (PixelFormat::CMYK, 4),
@@ -217,10 +230,41 @@ fn is_warning(error: &turbojpeg::Error) -> bool {
         "Warning: unknown JFIF revision number",
         "Application transferred too many scanlines",
     ];
+    WARNINGS.iter().any(|warning| text(error).starts_with(warning))
+}
+
+#[cfg(feature = "libjpeg-turbo")]
+fn text(error: &turbojpeg::Error) -> String {
     match error {
-        turbojpeg::Error::TurboJpegError(text) => WARNINGS.iter().any(|warning| text.starts_with(warning)),
-        _ => false,
+        turbojpeg::Error::TurboJpegError(text) => text.clone(),
+        other => other.to_string(),
     }
+}
+
+/// A copy without the oddities before the first scan that libjpeg-turbo complains of: stray bytes between segments, JFIF
+/// revisions and Adobe colour transforms that do not exist. It means to the library what the original means to it.
+#[cfg(feature = "libjpeg-turbo")]
+fn mend(file: &[u8], components: u8) -> Vec<u8> {
+    let mut copy = vec![0xFF, 0xD8];
+    let mut at = 2;
+    while let Some((marker, behind)) = next_marker(file, at) {
+        let Some(segment) = segment(file, behind).filter(|_| marker != 0xDA) else {
+            copy.extend_from_slice(&file[behind - 2..]);
+            break;
+        };
+        at = behind + 2 + segment.len();
+        let begin = copy.len() + 4;
+        copy.extend_from_slice(&[0xFF, marker]);
+        copy.extend_from_slice(&file[behind..at]);
+        match (marker, &mut copy[begin..]) {
+            (0xE0, [b'J', b'F', b'I', b'F', 0, major, minor, ..]) => (*major, *minor) = (1, 1),
+            (0xEE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) if *transform != 0 => {
+                *transform = if components == 4 { 2 } else { 1 };
+            }
+            _ => {}
+        }
+    }
+    copy
 }
 
 /// Inverted CMYK, as every CMYK JPEG is taken to be (Adobe's way), to RGB at the front of the buffer, in Pillow's arithmetic.

@@ -10,6 +10,7 @@ mod orientation;
 mod output;
 mod pack;
 mod resize;
+mod windows;
 
 use image::metadata::Orientation;
 

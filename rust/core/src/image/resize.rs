@@ -2,11 +2,11 @@
 
 use fast_image_resize as fir;
 use fir::images::{TypedImage, TypedImageRef};
-use fir::pixels::{U8, U8x3, U8x4};
+use fir::pixels::{F32, U8, U8x3, U8x4};
 use fir::{FilterType, PixelTrait, ResizeAlg, ResizeOptions};
 
 use super::frame::{Frame, Reasoned, sized, trim};
-use super::{ResizeMode, ScaleHint};
+use super::{ResizeMode, ScaleHint, windows};
 
 /// Which part of the resized picture is seen, and where it lies in the target. All are (width, height) or (x, y).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +56,11 @@ fn round(side: u32, scale: f64) -> u32 {
 
 /// The part of one axis that is seen.
 #[derive(Debug, Clone, Copy)]
-struct Axis {
-    source: u32,
-    resized: u32,
-    offset: u32,
-    visible: u32,
+pub(super) struct Axis {
+    pub(super) source: u32,
+    pub(super) resized: u32,
+    pub(super) offset: u32,
+    pub(super) visible: u32,
 }
 
 impl Axis {
@@ -72,7 +72,7 @@ impl Axis {
     }
 
     /// Start and length, in pixels of the source, of what is seen.
-    fn window(&self) -> (f64, f64) {
+    pub(super) fn window(&self) -> (f64, f64) {
         let step = f64::from(self.source) / f64::from(self.resized);
         let start = f64::from(self.offset) * step;
         (start, (f64::from(self.visible) * step).min(f64::from(self.source) - start))
@@ -129,7 +129,11 @@ impl Resizer {
         let len = plan.visible.0 as usize * plan.visible.1 as usize * frame.channels;
         let axes = Axis::of(frame.size(), plan);
         match algorithm(hint) {
-            Some(filter) => self.convolve(filter, frame, pixels, axes)?,
+            Some(filter) => match frame.channels {
+                1 => self.convolve::<U8>(filter, frame, pixels, axes)?,
+                3 => self.convolve::<U8x3>(filter, frame, pixels, axes)?,
+                _ => self.convolve::<U8x4>(filter, frame, pixels, axes)?,
+            },
             None => {
                 let out = sized(&mut self.pixels, len);
                 match (hint, frame.channels) {
@@ -145,40 +149,41 @@ impl Resizer {
         Ok(&self.pixels[..len])
     }
 
-    fn convolve(&mut self, filter: FilterType, frame: Frame, pixels: &[u8], axes: [Axis; 2]) -> Reasoned<()> {
-        match frame.channels {
-            1 => self.convolve_typed::<U8>(filter, frame, pixels, axes),
-            3 => self.convolve_typed::<U8x3>(filter, frame, pixels, axes),
-            _ => self.convolve_typed::<U8x4>(filter, frame, pixels, axes),
-        }
-    }
-
-    /// Typed, since the library's untyped call compiles its filters for a dozen kinds of pixel that are never seen here.
-    fn convolve_typed<P: PixelTrait>(
+    /// `P` is the library's name for a pixel of that many bytes; only those we use are compiled.
+    fn convolve<P: PixelTrait>(
         &mut self,
         filter: FilterType,
         frame: Frame,
         pixels: &[u8],
-        [x, y]: [Axis; 2],
+        axes: [Axis; 2],
     ) -> Reasoned<()> {
+        let [x, y] = axes;
         let ((left, width), (top, height)) = (x.window(), y.window());
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
         let out = sized(&mut self.pixels, x.visible as usize * y.visible as usize * frame.channels);
         let source = TypedImageRef::<P>::from_buffer(frame.width, frame.height, pixels).map_err(reason)?;
         let mut target = TypedImage::<P>::from_buffer(x.visible, y.visible, out).map_err(reason)?;
         // The library resizes columns first. On a wide, flat picture the result of that would be far larger than the
-        // picture, so there the rows go first.
-        if u64::from(frame.width) * u64::from(y.visible) <= 4 * u64::from(frame.height) * u64::from(x.visible)
-        {
-            let options = options.crop(left, top, width, height);
-            return self.filter.resize_typed(&source, &mut target, &options).map_err(reason);
+        // picture, so there the rows go first. Bicubic overshoots, so that the order shows: it takes the one with the
+        // smaller result between, as the fixtures show Pillow to do.
+        let columns_first = u64::from(frame.width) * u64::from(y.visible);
+        let rows_first = u64::from(frame.height) * u64::from(x.visible);
+        let slack = if filter == FilterType::CatmullRom { 1 } else { 4 };
+        if columns_first > slack * rows_first {
+            let half = sized(&mut self.half, x.visible as usize * frame.height as usize * frame.channels);
+            let mut rows = TypedImage::<P>::from_buffer(x.visible, frame.height, half).map_err(reason)?;
+            let across = options.crop(left, 0.0, width, f64::from(frame.height));
+            self.filter.resize_typed(&source, &mut rows, &across).map_err(reason)?;
+            let down = options.crop(0.0, top, f64::from(x.visible), height);
+            self.filter.resize_typed(&rows, &mut target, &down).map_err(reason)?;
+        } else {
+            let both = options.crop(left, top, width, height);
+            self.filter.resize_typed(&source, &mut target, &both).map_err(reason)?;
         }
-        let half = sized(&mut self.half, x.visible as usize * frame.height as usize * frame.channels);
-        let mut rows = TypedImage::<P>::from_buffer(x.visible, frame.height, half).map_err(reason)?;
-        let across = options.crop(left, 0.0, width, f64::from(frame.height));
-        self.filter.resize_typed(&source, &mut rows, &across).map_err(reason)?;
-        let down = options.crop(0.0, top, f64::from(x.visible), height);
-        self.filter.resize_typed(&rows, &mut target, &down).map_err(reason)
+        if filter == FilterType::Box {
+            windows::mend(frame, pixels, axes, out);
+        }
+        Ok(())
     }
 
     pub(super) fn trim(&mut self, kept: usize) {
@@ -283,9 +288,9 @@ pub(super) fn resize_floats(
         }
         return Ok(out);
     };
-    let source: Vec<fir::pixels::F32> = samples.iter().map(|&sample| fir::pixels::F32::new(sample)).collect();
-    let source = fir::images::TypedImageRef::new(size.0, size.1, &source).map_err(reason)?;
-    let mut target = fir::images::TypedImage::<fir::pixels::F32>::new(x.visible, y.visible);
+    let source: Vec<F32> = samples.iter().map(|&sample| F32::new(sample)).collect();
+    let source = TypedImageRef::new(size.0, size.1, &source).map_err(reason)?;
+    let mut target = TypedImage::<F32>::new(x.visible, y.visible);
     let ((left, width), (top, height)) = (x.window(), y.window());
     let options =
         ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(left, top, width, height);
