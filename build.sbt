@@ -73,8 +73,7 @@ lazy val native = Seq(
   Compile / packageBin / packageOptions +=
     Package.ManifestAttributes("Automatic-Module-Name" -> "sparkdl", "Enable-Native-Access" -> "ALL-UNNAMED"),
   Compile / packageBin / mappings ++= Seq("LICENSE", "NOTICE").map(f =>
-    baseDirectory.value / f -> s"META-INF/$f"
-  )
+    baseDirectory.value / f -> s"META-INF/$f")
 )
 
 // What Spark's own launcher opens for JDK 17; Arrow needs java.nio.

@@ -27,8 +27,7 @@ object NativeBuild {
   private def inputs(base: File): Set[File] = {
     val crates = Seq("core", "jni").map(base / "rust" / _)
     val sources = crates.flatMap(crate =>
-      ((crate / "src") ** "*").get() ++ (crate * ("*.toml" || "*.json" || "*.rs")).get()
-    )
+      ((crate / "src") ** "*").get() ++ (crate * ("*.toml" || "*.json" || "*.rs")).get())
     (sources.filter(_.isFile) ++ Seq(base / "Cargo.toml", base / "Cargo.lock")).toSet
   }
 

@@ -89,8 +89,7 @@ private[engine] object ArrowBridge {
     case (v: StructVector, image: Row) =>
       v.setIndexDefined(i)
       (0 until v.size).foreach(child =>
-        set(v.getChildByOrdinal(child).asInstanceOf[FieldVector], i, image.get(child))
-      )
+        set(v.getChildByOrdinal(child).asInstanceOf[FieldVector], i, image.get(child)))
     case (v, other) => throw new IllegalArgumentException(s"${other.getClass} does not fit ${v.getField}")
   }
 

@@ -34,8 +34,7 @@ final case class EngineConf(set: Map[String, String]) {
       .get(entry.key)
       .map(_ -> entry.key)
       .orElse(entry.environment.flatMap(name =>
-        sys.env.get(name).filter(_.nonEmpty).map(_ -> name)
-      ).headOption)
+        sys.env.get(name).filter(_.nonEmpty).map(_ -> name)).headOption)
       .getOrElse(entry.default() -> entry.key)
     if (!entry.valid(value)) {
       throw ErrorKind.InvalidArgument.exception(s"$origin must be ${entry.range} but was $value.")

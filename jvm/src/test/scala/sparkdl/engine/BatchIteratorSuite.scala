@@ -28,8 +28,7 @@ class BatchIteratorSuite extends EngineFixture {
       .parallelize(pictures, partitions)
       .mapPartitions { rows =>
         new BatchIterator(rows.map(Row(_)), 0, NativeModel.open(opened), batchSize, metrics).map(r =>
-          (r.output, r.error)
-        )
+          (r.output, r.error))
       }
       .collect()
       .toSeq
