@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkdl import _engine
-from sparkdl._cache import cache_folder, digest, local_copy, locked
+from sparkdl._cache import cache_folder, digest, exists, local_copy, locked
 from sparkdl._weights import published_file
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 from sparkdl.models import NamedModel, named_model, supported_models
@@ -46,9 +46,10 @@ def resolve(
     else:
         weights = str(local_copy(weights, spark, folder))
         target = cached_path(row.name, _digest_of(weights)[:16], folder)
-    with locked(target):
-        if not _is_bundle(target):
-            _export_elsewhere(row, weights, target, spark)
+    if not _is_bundle(target):  # Asked before the lock too: a folder filled in advance may be read-only.
+        with locked(target):
+            if not _is_bundle(target):
+                _export_elsewhere(row, weights, target, spark)
     return target
 
 
@@ -95,10 +96,9 @@ def _from_live_model(row: NamedModel, model: Any, folder: Path) -> Path:
 
 def _is_bundle(path: Path) -> bool:
     """Whether a whole bundle lies in the cache; what is damaged is made anew."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
+    if not exists(path):
         return False
+    status = path.stat()
     return _is_sound(str(path), status.st_size, status.st_mtime_ns)
 
 

@@ -44,6 +44,17 @@ def folder_error(folder: Path, error: OSError) -> SparkDLError:
     )
 
 
+def exists(path: Path) -> bool:
+    """Whether a file is in the cache; a folder that cannot be read is an error, not an absence."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise folder_error(path.parent, error) from error
+    return True
+
+
 def made(folder: Path) -> Path:
     """The folder, there and writable; new ones are the user's alone."""
     try:

@@ -229,9 +229,8 @@ def _features(model: Any, row: NamedModel | None) -> Any | None:
     if row is not None and any(layer.name == row.feature_layer for layer in model.layers):
         return _output_of(model, row.feature_layer)
     for node in _nodes(model):
-        taken = node.input_tensors[0] if node.input_tensors else None
-        if type(node.operation).__name__ in _POOLINGS and len(taken.shape) == 4:
-            return taken
+        if type(node.operation).__name__ in _POOLINGS and len(node.input_tensors[0].shape) == 4:
+            return node.input_tensors[0]
     output = model.outputs[0]
     return output if len(output.shape) == 4 else None
 

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from sparkdl._cache import digest, locked, setting
+from sparkdl._cache import digest, exists, locked, setting
 from sparkdl.exceptions import SparkDLError
 from sparkdl.models import NamedModel, WeightFile
 
@@ -21,7 +21,7 @@ def published_file(row: NamedModel, folder: Path, spark: Any | None = None) -> P
     """The weights of a model with its head, from the cache folder or Keras' own, else downloaded."""
     wanted = row.top
     target = folder / "weights" / wanted.name
-    if target.exists():
+    if exists(target):
         return _checked(target, wanted)
     keras_file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / wanted.name
     if keras_file.exists() and _is_right(keras_file, wanted):

@@ -1,8 +1,8 @@
 """The main job on real photographs: features, then logistic regression, on five fixed splits of 400 flowers.
 
 The split rule, the same in every language: for split s = 0 to 4 and a photograph `<class>/<file name>`, take
-the SHA-256 of the UTF-8 text `<s>/<class>/<file name>`. Within each class sort the photographs by that hash,
-as lower-case hex; the first 24 of the 80 are for testing, the other 56 for training. No photograph is in both.
+the SHA-256 of the UTF-8 text `<s>/<class>/<file name>`. Within each class sort them by that hash, as lower
+case hex; the first 24 of the 80 are for testing, the other 56 for training. No photograph is in both.
 """
 
 import hashlib
