@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 from pyspark.ml.util import JavaMLWritable
 from pyspark.sql import DataFrame
@@ -106,8 +107,9 @@ def same_errors() -> Iterator[None]:
     """Raises the errors of the Scala stages as those of the Python stages."""
     try:
         yield
-    except CapturedException as error:
-        origin = error._origin
+    except (CapturedException, Py4JJavaError) as error:
+        # PySpark wraps only the exceptions it knows.
+        origin = error._origin if isinstance(error, CapturedException) else error.java_exception
         if origin is None or not origin.getClass().getName().startswith("sparkdl.ffi.SparkDL"):
             raise
         kind = origin.kind().name()
