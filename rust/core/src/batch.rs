@@ -1,7 +1,7 @@
 //! A column of pictures in, values and reasons out: micro-batches are packed and run by several threads at once, so
 //! that one thread decodes while another is in TensorFlow.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tensorflow::Tensor;
@@ -33,7 +33,6 @@ struct Run {
     column: PictureColumn,
     rows: usize,
     progress: Mutex<Progress>,
-    idle: Condvar,
 }
 
 #[derive(Default)]
@@ -42,8 +41,6 @@ struct Progress {
     done: Vec<Option<Outcome>>,
     /// The next micro-batch to take up.
     next: usize,
-    /// Threads that have taken up a micro-batch.
-    busy: usize,
     failure: Option<Error>,
 }
 
@@ -69,10 +66,8 @@ pub(crate) fn run(
         column,
         rows,
         progress: Mutex::new(Progress { done: (0..pieces).map(|_| None).collect(), ..Progress::default() }),
-        idle: Condvar::new(),
     });
-    pool::share(&run, threads.min(pieces));
-    run.finish(size)
+    pool::share(run, threads.min(pieces)).finish(size)
 }
 
 impl Run {
@@ -80,12 +75,9 @@ impl Run {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the helpers and joins the pieces.
+    /// Joins the pieces; the helpers are gone.
     fn finish(&self, size: usize) -> Result<Outcome> {
         let mut progress = self.lock();
-        while progress.busy > 0 {
-            progress = self.idle.wait(progress).unwrap_or_else(PoisonError::into_inner);
-        }
         if let Some(failure) = progress.failure.take() {
             return Err(failure);
         }
@@ -107,18 +99,15 @@ impl Run {
             return None;
         }
         progress.next += 1;
-        progress.busy += 1;
         Some(piece)
     }
 
     fn put(&self, piece: usize, outcome: Result<Outcome>) {
         let mut progress = self.lock();
-        progress.busy -= 1;
         match outcome {
             Ok(outcome) => progress.done[piece] = Some(outcome),
             Err(error) => progress.failure = Some(progress.failure.take().unwrap_or(error)),
         }
-        self.idle.notify_all();
     }
 
     fn piece(&self, piece: usize, workspace: &mut Workspace) -> Result<Outcome> {

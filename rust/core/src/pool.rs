@@ -22,7 +22,10 @@ pub(crate) trait Job: Send + Sync {
 /// The threads at work and those that wait. Calls side by side use their own threads; a lone one gets helpers.
 struct Pool {
     state: Mutex<State>,
+    /// There is a job for a helper.
     wake: Condvar,
+    /// A helper has let go of a job.
+    done: Condvar,
 }
 
 #[derive(Default)]
@@ -31,20 +34,43 @@ struct State {
     at_work: usize,
     waiting: usize,
     jobs: VecDeque<Arc<dyn Job>>,
+    /// Addresses of the jobs that helpers hold, one for each helper.
+    held: Vec<usize>,
 }
 
-static POOL: Lazy<Pool> = Lazy::new(|| Pool { state: Mutex::default(), wake: Condvar::new() });
+static POOL: Lazy<Pool> =
+    Lazy::new(|| Pool { state: Mutex::default(), wake: Condvar::new(), done: Condvar::new() });
 
-/// Works at the job on this thread and on as many helpers as are free, at most `threads` in all. Returns when this
-/// thread finds nothing more to take up; helpers may still be busy then.
-pub(crate) fn share<J: Job + 'static>(job: &Arc<J>, threads: usize) {
-    let _at_work = AtWork::enter();
+/// Works at the job on this thread and on as many helpers as are free, at most `threads` in all. When it returns, no
+/// helper holds the job any more: what the job refers to may go.
+pub(crate) fn share<J: Job + 'static>(job: Arc<J>, threads: usize) -> Arc<J> {
+    POOL.lock().at_work += 1;
+    let shared = Shared { job };
     for _ in 1..threads {
-        if !POOL.help(job.clone()) {
+        if !POOL.help(shared.job.clone()) {
             break;
         }
     }
-    job.work();
+    shared.job.work();
+    shared.job.clone()
+}
+
+/// A job that helpers may hold; dropping it, also in a panic, calls them back.
+struct Shared<J: Job + 'static> {
+    job: Arc<J>,
+}
+
+impl<J: Job + 'static> Drop for Shared<J> {
+    fn drop(&mut self) {
+        let place = Arc::as_ptr(&self.job).cast::<()>();
+        let mut state = POOL.lock();
+        let queued = state.jobs.len();
+        state.jobs.retain(|job| Arc::as_ptr(job).cast::<()>() != place);
+        state.at_work -= 1 + queued - state.jobs.len();
+        while state.held.contains(&(place as usize)) {
+            state = POOL.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 /// Processors this process may use.
@@ -83,11 +109,18 @@ impl Pool {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
+                let place = Arc::as_ptr(&job).cast::<()>() as usize;
+                state.held.push(place);
                 drop(state);
-                job.work();
+                // A piece that is lost this way fails the batch; this thread and the caller's wait go on.
+                let _ = catch_unwind(AssertUnwindSafe(|| job.work()));
                 drop(job);
                 state = self.lock();
                 state.at_work -= 1;
+                if let Some(index) = state.held.iter().position(|held| *held == place) {
+                    state.held.swap_remove(index);
+                }
+                self.done.notify_all();
                 continue;
             }
             state.waiting += 1;
@@ -99,22 +132,6 @@ impl Pool {
                 return;
             }
         }
-    }
-}
-
-/// A calling thread at work; it never waits for a place.
-struct AtWork;
-
-impl AtWork {
-    fn enter() -> Self {
-        POOL.lock().at_work += 1;
-        AtWork
-    }
-}
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        POOL.lock().at_work -= 1;
     }
 }
 
