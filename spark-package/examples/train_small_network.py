@@ -5,7 +5,7 @@ The recipe, all of it seeded:
 1. **Words.** 192 filters of 8 x 8 points are learned without labels, by k-means on whitened patches of
    the photographs that scikit-image and scikit-learn ship; 48 colours likewise. They answer to what a
    patch looks like, after its mean and contrast are taken out.
-2. **Layers.** Three convolutions on the words are trained with labels: the kind of a drawn picture
+2. **Layers.** Four convolutions on the words are trained with labels: the kind of a drawn picture
    (`drawn_pictures.py`, seeds that the demo does not use), and, as a second task, which photograph a
    cropped and recoloured piece comes from.
 3. **Features.** The roots of the pooled words and colours beside the last layer: 384 + 48 + 112 numbers
