@@ -1,5 +1,7 @@
 //! Pictures of every kind against the pixels of Pillow and TensorFlow (`tests/fixtures/make_pictures.py`).
 
+#![allow(clippy::unwrap_used)] // a test may panic
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

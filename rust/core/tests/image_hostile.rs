@@ -1,5 +1,7 @@
 //! Damaged, truncated, random and oversized files: each a reason or a picture, never a panic, and no memory by a header's word.
 
+#![allow(clippy::unwrap_used)] // a test may panic
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::PathBuf;
 use std::sync::Arc;

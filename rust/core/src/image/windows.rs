@@ -106,6 +106,6 @@ fn mean(levels: impl ExactSizeIterator<Item = u8>) -> u8 {
     let count = levels.len() as u64;
     let sum: u64 = levels.map(u64::from).sum();
     // One weight for every level, rounded as Pillow rounds it; no level at all makes black.
-    let weight = if count == 0 { 0 } else { ((1 << PRECISION) + count / 2) / count };
+    let weight = ((1 << PRECISION) + count / 2).checked_div(count).unwrap_or(0);
     ((sum * weight + (1 << (PRECISION - 1))) >> PRECISION).min(255) as u8
 }
