@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -126,12 +127,12 @@ def _read_bundle(spark: SparkSession, digest: str, path: str) -> None:
     if file.exists():
         return
     _cache.made(file.parent)
+    read = hashlib.sha256()
     with _cache.appearing(file) as target:
-        for row in spark.read.parquet(path).select("chunk", "bytes").toLocalIterator():
-            target.seek(row["chunk"] * _CHUNK)
+        for row in spark.read.parquet(path).orderBy("chunk").select("bytes").toLocalIterator():
             target.write(row["bytes"])
-        target.flush()
-        found = _cache.digest(Path(target.name))
+            read.update(row["bytes"])
+        found = read.hexdigest()
         if found != digest:
             raise SparkDLValueError(
                 f"The bundle saved under {path} is damaged: its SHA-256 is {found} "
