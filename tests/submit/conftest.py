@@ -114,8 +114,8 @@ def closure(names: list[str]) -> set[str]:
     waiting = list(names)
     while waiting:
         name = waiting.pop().lower().replace("_", "-")
-        if name in found:
-            continue
+        if name in found or not any(metadata.distributions(name=name)):
+            continue  # Seen, or needed only to build something, and so not here.
         found.add(name)
         for line in metadata.requires(name) or []:
             requirement = Requirement(line)

@@ -1,13 +1,86 @@
 """Every snippet of the README runs as printed, in a fresh process with the wheel or the jar alone."""
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from .conftest import ROOT
+import pytest
+
+from .conftest import DIST, ROOT, Finished, run
+
+SESSION = """
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+"""
+
+# No network here has the published weights: one with seeded weights takes their place in the cache folder.
+FILL_CACHE = """
+import sys
+import keras
+import sparkdl
+from sparkdl import models
+
+keras.utils.set_random_seed(5)
+model = keras.applications.MobileNetV2(weights=None)
+model.save("flowers.keras")
+row = models.named_model("MobileNetV2")
+sparkdl.export(row.name, f"{sys.argv[1]}/bundles/{row.name}-{row.bundle_key}.sparkdl", weights=model)
+"""
 
 
 def snippets(language: str) -> list[str]:
     fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
     return fence.findall((ROOT / "README.md").read_text())
+
+
+@pytest.fixture
+def wheel_env(clean_env: dict[str, str]) -> dict[str, str]:
+    return clean_env | {"PYTHONPATH": os.environ["SPARKDL_TEST_SITE"]}
+
+
+@pytest.fixture
+def filled_cache(tmp_path: Path, photos: Path, wheel_env: dict[str, str]) -> Path:
+    """A cache folder that holds MobileNetV2; the working folder holds `photos/` and `flowers.keras`."""
+    folder = Path(wheel_env["SPARKDL_CACHE_DIR"])
+    (folder / "bundles").mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", FILL_CACHE, folder], check=True, cwd=tmp_path, env=wheel_env)
+    return folder
+
+
+def python_program(blocks: list[str], folder: Path, env: dict[str, str]) -> str:
+    script = folder / "readme.py"
+    script.write_text("\n".join([*blocks, 'print("SCRIPT " + "ENDED")']))
+    return run([sys.executable, script], folder, env).output
+
+
+def test_the_python_snippets_run_and_then_the_scala_ones_on_what_they_saved(
+    filled_cache: Path,
+    tmp_path: Path,
+    wheel_env: dict[str, str],
+    spark_shell: Callable[..., Finished],
+    version: str,
+) -> None:
+    blocks = [block for block in snippets("python") if "SparkSession" not in block]
+    output = python_program([SESSION, *blocks], tmp_path, wheel_env)
+    assert "SCRIPT ENDED" in output, output
+    coordinate = f"sparkdl:spark-deep-learning_2.13:{version}"
+    repository = (DIST / "maven").as_uri()
+    scala = "\n".join(snippets("scala"))
+    done = spark_shell(scala, "--packages", coordinate, "--repositories", repository)
+    assert "SCRIPT ENDED" in done.output, done.output
+
+
+def test_the_snippet_about_connect_runs_without_the_jar(
+    filled_cache: Path, tmp_path: Path, wheel_env: dict[str, str]
+) -> None:
+    blocks = [block for block in snippets("python") if "SparkSession" in block]
+    assert blocks
+    for block in blocks:
+        output = python_program([block], tmp_path, wheel_env)
+        assert "SCRIPT ENDED" in output, output
 
 
 def test_the_readme_shows_every_feature_in_both_languages() -> None:
