@@ -110,7 +110,7 @@ test: build  ## All tests of the three languages, against the built wheel and ja
 
 # FLOWERS: a folder with one folder of pictures per class.
 demo: build  ## The main job on labelled photographs: demo/report.html (FLOWERS=folder to choose them)
-	PYTHONPATH=$(SITE) FLOWERS=$(FLOWERS) $(PY) spark-package/examples/demo.py
+	PYTHONPATH=$(SITE) $(PY) spark-package/examples/demo.py
 
 # ONNX, to write the rival's network; the tests do without it.
 ONNX := $(CACHE)/onnx-1.23.2

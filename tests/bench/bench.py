@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -57,7 +58,8 @@ def command(way: Way) -> list[str]:
     model = str(FOLDER / f"network.{MODELS[way['way']]}")
     if way["way"] == "core":
         program = ROOT / "target/release/examples/throughput"
-        return [str(program), model, str(FOLDER / "files"), str(way["passes"]), str(way["batch"])]
+        callers, threads, passes = "2", str(way["threads"]), str(way["passes"] - 1)
+        return [str(program), model, str(FOLDER / "files"), callers, str(way["batch"]), threads, passes]
     settings = {**way, "folder": str(FOLDER), "model": model, "jar": os.environ["SPARKDL_TEST_JAR"]}
     return [sys.executable, str(HERE / "way.py"), json.dumps(settings)]
 
@@ -65,7 +67,12 @@ def command(way: Way) -> list[str]:
 def run(way: Way) -> dict[str, Any]:
     """One process of a way: pictures per second of its last pass, seconds of its first, peak memory."""
     paths = os.pathsep.join([os.environ["SPARKDL_TEST_SITE"], str(HERE)])
-    output, peak = process_tree.run(command(way), os.environ | {"PYTHONPATH": paths})
+    output, peak = process_tree.run(
+        command(way), os.environ | {"PYTHONPATH": paths, "SPARKDL_PYTHON": sys.executable}
+    )
+    if way["way"] == "core":
+        rates = [float(rate) for rate in re.findall(r"([\d.]+) pictures/s", output)]
+        return {"rate": rates[-1], "first_pass": PICTURES / rates[0], "peak_mb": peak / 1e6}
     (line,) = [line for line in output.splitlines() if line.startswith("RESULT ")]
     result = json.loads(line.removeprefix("RESULT "))
     rate = result["pictures"] / result["seconds"][-1]
