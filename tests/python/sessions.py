@@ -19,6 +19,8 @@ def open_session(face: str, warehouse: Path) -> Any:
     """A session of this face, on two cores of this machine."""
     if face == "python":
         os.environ["SPARKDL_PATH"] = "python"
+    if face == "connect":
+        os.environ["SPARK_TESTING"] = "1"  # a port of its own for each server, not 15002 for all
     from pyspark.sql import SparkSession
 
     builder: Any = SparkSession.builder
