@@ -8,14 +8,14 @@ import sparkdl.engine.Manifest
 import sparkdl.ffi.ErrorKind
 import sparkdl.params.HasDecodePredictions
 
-/**
- * Classifies pictures with a pre-trained network.
- *
- * The output is the scores of all classes as an MLlib vector (or `array<float>`); or, with `decodePredictions`, the
- * best classes by name: `array<struct<class: string, description: string, probability: float>>`, best first, where
- * `class` is ImageNet's synset for the built-in models.
- */
-final class DeepImagePredictor(override val uid: String) extends PictureTransformer with HasDecodePredictions {
+/** Classifies pictures with a pre-trained network.
+  *
+  * The output is the scores of all classes as an MLlib vector (or `array<float>`); or, with `decodePredictions`, the
+  * best classes by name: `array<struct<class: string, description: string, probability: float>>`, best first, where
+  * `class` is ImageNet's synset for the built-in models.
+  */
+final class DeepImagePredictor(override val uid: String) extends PictureTransformer
+    with HasDecodePredictions {
 
   def this() = this(Identifiable.randomUID("DeepImagePredictor"))
 
@@ -44,11 +44,13 @@ final class DeepImagePredictor(override val uid: String) extends PictureTransfor
     val classes = manifest.sizes(outputName)
     if ($(decodePredictions) && $(labels).isEmpty && !manifest.labelled)
       throw ErrorKind.InvalidArgument.exception(
-        s"The model ${manifest.name} does not name its $classes classes: set labels, or decodePredictions to false.")
+        s"The model ${manifest.name} does not name its $classes classes: set labels, or decodePredictions to false."
+      )
     if ($(labels).nonEmpty && $(labels).length != classes)
       throw ErrorKind.InvalidArgument.exception(
         s"The param labels has ${$(labels).length} names but the model ${manifest.name} has $classes classes: " +
-          "give one name per class.")
+          "give one name per class."
+      )
   }
 
   override def copy(extra: ParamMap): DeepImagePredictor = copied(defaultCopy[DeepImagePredictor](extra))

@@ -6,17 +6,16 @@ import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 
 import sparkdl.engine.{Manifest, Native}
 
-/**
- * A built-in model.
- *
- * @param height rows of its input, in pixels
- * @param width columns of its input, in pixels
- * @param channelOrder "RGB" or "BGR": the order in which the network takes colours
- * @param normalization "tf", "caffe", "torch" or "none": how bytes become floats
- * @param features shape of the last feature map: height, width, channels
- * @param classes number of scores
- * @param license licence of the published weights
- */
+/** A built-in model.
+  *
+  * @param height rows of its input, in pixels
+  * @param width columns of its input, in pixels
+  * @param channelOrder "RGB" or "BGR": the order in which the network takes colours
+  * @param normalization "tf", "caffe", "torch" or "none": how bytes become floats
+  * @param features shape of the last feature map: height, width, channels
+  * @param classes number of scores
+  * @param license licence of the published weights
+  */
 final case class NamedModel(
     name: String,
     height: Int,
@@ -26,7 +25,8 @@ final case class NamedModel(
     features: Seq[Int],
     classes: Int,
     license: String,
-    private[sparkdl] val bundleKey: String) {
+    private[sparkdl] val bundleKey: String
+) {
 
   /** The manifest of a bundle of this model with the published weights. */
   private[sparkdl] def manifest: Manifest = {
@@ -60,5 +60,6 @@ object NamedModels {
     features = node.get("features").elements().asScala.map(_.asInt).toVector,
     classes = node.get("classes").asInt,
     license = node.get("license").asText,
-    bundleKey = node.get("bundleKey").asText)
+    bundleKey = node.get("bundleKey").asText
+  )
 }

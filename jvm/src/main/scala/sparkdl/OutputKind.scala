@@ -22,6 +22,9 @@ private[sparkdl] object OutputKind {
       Seq(
         StructField("class", StringType, nullable = false),
         StructField("description", StringType, nullable = false),
-        StructField("probability", FloatType, nullable = false))),
-    containsNull = false)
+        StructField("probability", FloatType, nullable = false)
+      )
+    ),
+    containsNull = false
+  )
 }

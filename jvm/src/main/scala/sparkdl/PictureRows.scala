@@ -9,21 +9,24 @@ import sparkdl.engine.{BatchIterator, EngineConf, EngineMetrics, NativeModel, Ro
 import sparkdl.ffi.ErrorKind
 
 /** A model that a task can open: its bundle, its options, and the settings of the session that asked for it. */
-private[sparkdl] final case class PictureModel(bundle: ShippedBundle, options: Map[String, String], conf: EngineConf) {
+private[sparkdl] final case class PictureModel(
+    bundle: ShippedBundle,
+    options: Map[String, String],
+    conf: EngineConf
+) {
 
   def open(): NativeModel = NativeModel.open((options + ("model" -> bundle.file)).toSeq, conf)
 }
 
-/**
- * One partition of pictures through a model: each row with its result, and the reason where there is none.
- */
+/** One partition of pictures through a model: each row with its result, and the reason where there is none.
+  */
 private[sparkdl] final class PictureRows(
     model: PictureModel,
     input: PictureRows.Input,
     invalid: PictureRows.Invalid,
     output: OutputKind,
-    metrics: EngineMetrics)
-    extends (Iterator[Row] => Iterator[Row])
+    metrics: EngineMetrics
+) extends (Iterator[Row] => Iterator[Row])
     with Serializable {
 
   override def apply(rows: Iterator[Row]): Iterator[Row] = {
@@ -70,7 +73,9 @@ private[sparkdl] object PictureRows {
     /** The name of the file, as far as the row tells it. */
     def name(row: Row): Option[String] = {
       val siblings = names.iterator.map(index => row.getString(index))
-      val own = Iterator.single(column).filter(index => isStruct && !row.isNullAt(index)).map(index => row.getStruct(index).getString(0))
+      val own = Iterator.single(column).filter(index => isStruct && !row.isNullAt(index)).map(index =>
+        row.getStruct(index).getString(0)
+      )
       (siblings ++ own).find(name => name != null && name.nonEmpty)
     }
   }

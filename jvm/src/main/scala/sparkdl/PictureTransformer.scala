@@ -10,17 +10,16 @@ import org.apache.spark.sql.{DataFrame, Dataset, Encoders, SparkSession}
 import org.apache.spark.sql.functions.col
 import org.apache.spark.sql.types._
 
-import sparkdl.engine.{BundleSource, Bundles, CacheFolder, EngineConf, EngineMetrics, Manifest, ShippedBundle}
+import sparkdl.engine.{Bundles, BundleSource, CacheFolder, EngineConf, EngineMetrics, Manifest, ShippedBundle}
 import sparkdl.ffi.ErrorKind
 import sparkdl.params._
 
-/**
- * A stage that runs pictures through a network: the params, the schema and the transformation that
- * [[DeepImageFeaturizer]] and [[DeepImagePredictor]] share.
- *
- * The input column holds encoded files (binary: the fast path) or Spark's image struct. All other columns pass
- * through untouched. Nothing runs until the result is used, and streaming DataFrames are fine.
- */
+/** A stage that runs pictures through a network: the params, the schema and the transformation that
+  * [[DeepImageFeaturizer]] and [[DeepImagePredictor]] share.
+  *
+  * The input column holds encoded files (binary: the fast path) or Spark's image struct. All other columns pass
+  * through untouched. Nothing runs until the result is used, and streaming DataFrames are fine.
+  */
 abstract class PictureTransformer private[sparkdl]
     extends Transformer
     with HasInputCol
@@ -42,19 +41,17 @@ abstract class PictureTransformer private[sparkdl]
   /** @group setParam */
   def setOutputCol(value: String): this.type = set(outputCol, value)
 
-  /**
-   * A stage that was loaded with a bundle of its own forgets that bundle.
-   * @group setParam
-   */
+  /** A stage that was loaded with a bundle of its own forgets that bundle.
+    * @group setParam
+    */
   def setModelName(value: String): this.type = {
     pin = None
     set(modelName, value)
   }
 
-  /**
-   * A stage that was loaded with a bundle of its own forgets that bundle.
-   * @group setParam
-   */
+  /** A stage that was loaded with a bundle of its own forgets that bundle.
+    * @group setParam
+    */
   def setWeights(value: String): this.type = {
     pin = None
     set(weights, value)
@@ -101,14 +98,17 @@ abstract class PictureTransformer private[sparkdl]
       input = PictureRows.Input(dataset.schema, $(inputCol), $(batchSize)),
       invalid = PictureRows.Invalid($(handleInvalid), reasons = isSet(errorCol)),
       output = outputKind,
-      metrics = EngineMetrics.of(session.sparkContext))
+      metrics = EngineMetrics.of(session.sparkContext)
+    )
     appended(dataset, run, newFields(dataset.schema, Some(bundle.manifest)))
   }
 
   override def transformSchema(schema: StructType): StructType = {
     Seq[Param[String]](inputCol, modelName).foreach { param =>
       if (!isDefined(param))
-        throw ErrorKind.InvalidArgument.exception(s"${getClass.getSimpleName} needs the param ${param.name}: set it first.")
+        throw ErrorKind.InvalidArgument.exception(
+          s"${getClass.getSimpleName} needs the param ${param.name}: set it first."
+        )
     }
     PictureColumns.checkInput(schema, $(inputCol))
     val manifest = source match {
@@ -135,7 +135,8 @@ abstract class PictureTransformer private[sparkdl]
   private[sparkdl] def checkTask(manifest: Manifest): Unit =
     if (!manifest.sizes.contains(outputName))
       throw ErrorKind.InvalidArgument.exception(
-        s"The model ${manifest.name} has no output $outputName; it has ${manifest.sizes.keys.toSeq.sorted.mkString(", ")}.")
+        s"The model ${manifest.name} has no output $outputName; it has ${manifest.sizes.keys.toSeq.sorted.mkString(", ")}."
+      )
 
   /** Where the bundle of this stage comes from: the one it was loaded with, a built-in model, or a file. */
   private[sparkdl] def source: BundleSource = {
@@ -144,14 +145,16 @@ abstract class PictureTransformer private[sparkdl]
       case (Some(digest), _) => BundleSource.Kept(digest)
       case (_, Some(model)) if published => BundleSource.Published(model.name, model.bundleKey)
       case (_, Some(model)) => BundleSource.Weights(model.name, $(weights))
-      case _ if !$(modelName).endsWith(CacheFolder.extension) =>
+      case _ if ! $(modelName).endsWith(CacheFolder.extension) =>
         throw ErrorKind.InvalidArgument.exception(
           s"Unknown model ${$(modelName)}. Known models: ${NamedModels.names.mkString(", ")}; " +
-            "or give the path of a bundle (*.sparkdl).")
+            "or give the path of a bundle (*.sparkdl)."
+        )
       case _ if !published =>
         throw ErrorKind.InvalidArgument.exception(
           s"The bundle ${$(modelName)} has weights of its own but the param weights is ${$(weights)}: " +
-            "leave weights unset, or give the name of a built-in model as modelName.")
+            "leave weights unset, or give the name of a built-in model as modelName."
+        )
       case _ => BundleSource.File($(modelName))
     }
   }
@@ -173,29 +176,34 @@ abstract class PictureTransformer private[sparkdl]
     "resizeMode" -> $(resizeMode),
     "maxPixels" -> $(maxPixels).toString,
     "applyExifOrientation" -> $(applyExifOrientation).toString,
-    "fastDecode" -> $(fastDecode).toString)
+    "fastDecode" -> $(fastDecode).toString
+  )
 
   private def newFields(schema: StructType, manifest: Option[Manifest]): Seq[StructField] = {
     val output = outputKind match {
       case OutputKind.Vector =>
         val group = manifest.map(_.sizes(outputName)).map(new AttributeGroup($(outputCol), _))
-        StructField($(outputCol), SQLDataTypes.VectorType, metadata = group.map(_.toMetadata()).getOrElse(Metadata.empty))
+        StructField(
+          $(outputCol),
+          SQLDataTypes.VectorType,
+          metadata = group.map(_.toMetadata()).getOrElse(Metadata.empty)
+        )
       case OutputKind.Array => StructField($(outputCol), ArrayType(FloatType, containsNull = false))
       case OutputKind.Classes => StructField($(outputCol), OutputKind.classes)
     }
     val reason = get(errorCol).map(StructField(_, StringType))
     val taken = schema.fieldNames.toSet
     (output +: reason.toSeq).foldLeft(taken) { (names, field) =>
-      if (names(field.name)) throw ErrorKind.InvalidArgument.exception(s"Column ${field.name} already exists.")
+      if (names(field.name))
+        throw ErrorKind.InvalidArgument.exception(s"Column ${field.name} already exists.")
       names + field.name
     }
     output +: reason.toSeq
   }
 
-  /**
-   * Columns travel by position, since names may hold dots or stand twice. `mapPartitions` drops the metadata of columns:
-   * the last `select` puts names and metadata back.
-   */
+  /** Columns travel by position, since names may hold dots or stand twice. `mapPartitions` drops the metadata of columns:
+    * the last `select` puts names and metadata back.
+    */
   private def appended(dataset: Dataset[_], run: PictureRows, fields: Seq[StructField]): DataFrame = {
     val named = dataset.schema.fields ++ fields
     val numbered = named.zipWithIndex.map { case (field, index) =>
@@ -203,9 +211,13 @@ abstract class PictureTransformer private[sparkdl]
     }
     val rows = dataset.toDF(numbered.take(dataset.schema.length).map(_.name).toIndexedSeq: _*)
     val results = rows.mapPartitions(run)(Encoders.row(StructType(numbered)))
-    results.select(named.zip(numbered).map { case (field, number) =>
-      col(number.name).as(field.name, field.metadata)
-    }.toIndexedSeq: _*)
+    // The encoder also drops the metadata of fields within structs; a cast to the same type with it puts it back.
+    val columns = named.zip(results.schema.fields).map { case (field, result) =>
+      val values =
+        if (result.dataType == field.dataType) col(result.name) else col(result.name).cast(field.dataType)
+      values.as(field.name, field.metadata)
+    }
+    results.select(columns.toIndexedSeq: _*)
   }
 }
 

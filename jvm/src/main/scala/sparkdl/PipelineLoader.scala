@@ -13,10 +13,9 @@ import org.apache.spark.sql.types.StructType
 
 import sparkdl.ffi.ErrorKind
 
-/**
- * Opens saved pipelines whoever wrote them: Scala, or PySpark (classic or Connect) with stages written in Python, which
- * Spark's own `PipelineModel.load` refuses. Pipelines may stand within pipelines.
- */
+/** Opens saved pipelines whoever wrote them: Scala, or PySpark (classic or Connect) with stages written in Python, which
+  * Spark's own `PipelineModel.load` refuses. Pipelines may stand within pipelines.
+  */
 object PipelineLoader {
 
   /** Opens a saved `Pipeline`, `PipelineModel` or single stage. */
@@ -27,7 +26,8 @@ object PipelineLoader {
     case model: PipelineModel => model
     case other =>
       throw ErrorKind.InvalidArgument.exception(
-        s"$path holds a ${other.getClass.getName}, not a PipelineModel: open it with PipelineLoader.load.")
+        s"$path holds a ${other.getClass.getName}, not a PipelineModel: open it with PipelineLoader.load."
+      )
   }
 
   private def load(path: String, session: SparkSession): PipelineStage = {
@@ -50,13 +50,14 @@ object PipelineLoader {
     }
   }
 
-  /**
-   * `PipelineModel` has no public constructor. A pipeline of transformers alone gives one without looking at data; what
-   * it does look at, the schema, is not known here.
-   */
+  /** `PipelineModel` has no public constructor. A pipeline of transformers alone gives one without looking at data; what
+    * it does look at, the schema, is not known here.
+    */
   private def assembled(uid: String, stages: Array[PipelineStage], session: SparkSession): PipelineModel = {
     stages.find(!_.isInstanceOf[Transformer]).foreach { stage =>
-      throw ErrorKind.InvalidArgument.exception(s"The saved PipelineModel $uid holds ${stage.uid}, which is not a Transformer.")
+      throw ErrorKind.InvalidArgument.exception(
+        s"The saved PipelineModel $uid holds ${stage.uid}, which is not a Transformer."
+      )
     }
     val pipeline = new Pipeline(uid) {
       override def transformSchema(schema: StructType): StructType = schema
@@ -73,7 +74,8 @@ object PipelineLoader {
           throw ErrorKind.InvalidArgument.exception(
             s"The stage saved under $path is of the class $className, which Scala cannot load: " +
               "only stages that exist in both languages travel between them.",
-            error)
+            error
+          )
       }
     try read.invoke(null).asInstanceOf[MLReader[PipelineStage]].session(session).load(path)
     catch { case error: InvocationTargetException => throw error.getCause }

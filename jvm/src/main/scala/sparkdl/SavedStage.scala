@@ -39,15 +39,23 @@ private[sparkdl] final class StageWriter(stage: PictureTransformer) extends MLWr
     root.put("sparkVersion", sparkSession.version)
     root.put("uid", stage.uid)
     val params = stage.params.toSeq.asInstanceOf[Seq[Param[Any]]]
-    root.set[JsonNode]("paramMap", encoded(json, params.filter(stage.isSet).flatMap(p => stage.get(p).map(ParamPair(p, _)))))
-    root.set[JsonNode]("defaultParamMap", encoded(json, params.flatMap(p => stage.getDefault(p).map(ParamPair(p, _)))))
+    root.set[JsonNode](
+      "paramMap",
+      encoded(json, params.filter(stage.isSet).flatMap(p => stage.get(p).map(ParamPair(p, _))))
+    )
+    root.set[JsonNode](
+      "defaultParamMap",
+      encoded(json, params.flatMap(p => stage.getDefault(p).map(ParamPair(p, _))))
+    )
     bundle.foreach(kept => root.put("bundle", kept.digest))
     json.writeValueAsString(root)
   }
 
   private def encoded(json: ObjectMapper, pairs: Seq[ParamPair[Any]]): ObjectNode = {
     val node = json.createObjectNode()
-    pairs.foreach(pair => node.set[JsonNode](pair.param.name, json.readTree(pair.param.jsonEncode(pair.value))))
+    pairs.foreach(pair =>
+      node.set[JsonNode](pair.param.name, json.readTree(pair.param.jsonEncode(pair.value)))
+    )
     node
   }
 }
@@ -77,7 +85,8 @@ private[sparkdl] object SavedStage {
   /** The metadata of a saved stage or pipeline. */
   def readMetadata(path: String, session: SparkSession): JsonNode = {
     val lines = session.read.text(metadata(path)).head(1)
-    if (lines.isEmpty) throw ErrorKind.InvalidArgument.exception(s"$path holds no saved stage: its metadata is empty.")
+    if (lines.isEmpty)
+      throw ErrorKind.InvalidArgument.exception(s"$path holds no saved stage: its metadata is empty.")
     new ObjectMapper().readTree(lines.head.getString(0))
   }
 }

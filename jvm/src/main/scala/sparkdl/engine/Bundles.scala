@@ -1,6 +1,6 @@
 package sparkdl.engine
 
-import java.io.{FileNotFoundException, IOException, InputStream}
+import java.io.{FileNotFoundException, InputStream, IOException}
 import java.nio.file.{Files, Path, Paths}
 import java.util.concurrent.ConcurrentHashMap
 
@@ -65,7 +65,8 @@ private[sparkdl] final class Bundles(session: SparkSession) {
     case File(path) => Some(reading(path)(status => Manifest.read(open(status), path)))
     case Published(_, _) => None
     case Weights(model, path) =>
-      val file = Option(Bundles.weightDigests.get(path)).map(digest => exportedFile(model, Bundles.key(digest)))
+      val file =
+        Option(Bundles.weightDigests.get(path)).map(digest => exportedFile(model, Bundles.key(digest)))
       file.filter(Files.exists(_)).map(Bundle(_, "").manifest)
   }
 
@@ -74,7 +75,8 @@ private[sparkdl] final class Bundles(session: SparkSession) {
     val context = session.sparkContext
     if (context.isLocal) ShippedBundle(bundle.digest, Some(bundle.file.toString))
     else {
-      if (!context.listFiles().exists(_.endsWith("/" + bundle.file.getFileName))) context.addFile(bundle.file.toString)
+      if (!context.listFiles().exists(_.endsWith("/" + bundle.file.getFileName)))
+        context.addFile(bundle.file.toString)
       ShippedBundle(bundle.digest, None)
     }
   }
@@ -86,7 +88,8 @@ private[sparkdl] final class Bundles(session: SparkSession) {
       if (found != digest)
         throw ErrorKind.InvalidModel.exception(
           s"The bundle saved under $source is damaged: its SHA-256 is $found but its metadata says $digest. " +
-            "Save the stage again.")
+            "Save the stage again."
+        )
     }
     Bundle(cache.stage(digest), digest)
   }
@@ -95,7 +98,8 @@ private[sparkdl] final class Bundles(session: SparkSession) {
     val file = cache.stage(digest)
     if (!Files.exists(file))
       throw ErrorKind.InvalidArgument.exception(
-        s"The bundle of a loaded stage is no longer in the cache folder: $file is missing. Load the stage again.")
+        s"The bundle of a loaded stage is no longer in the cache folder: $file is missing. Load the stage again."
+      )
     Bundle(file, digest)
   }
 
@@ -109,16 +113,23 @@ private[sparkdl] final class Bundles(session: SparkSession) {
   private def exported(model: String, key: String, weights: String): Bundle = {
     val file = exportedFile(model, key)
     if (!Files.exists(file)) throw notExported(model, weights, file)
-    val digest = reading(file.toUri.toString)(status => Bundles.memo(status)(CacheFolder.digest(open(status))))
+    val digest =
+      reading(file.toUri.toString)(status => Bundles.memo(status)(CacheFolder.digest(open(status))))
     Bundle(cache.link(file, digest), digest)
   }
 
-  private def exportedFile(model: String, key: String): Path = cache.bundles.resolve(s"$model-$key${CacheFolder.extension}")
+  private def exportedFile(model: String, key: String): Path =
+    cache.bundles.resolve(s"$model-$key${CacheFolder.extension}")
 
-  private def notExported(model: String, weights: String, expected: Path) = ErrorKind.InvalidArgument.exception(
+  private def notExported(
+      model: String,
+      weights: String,
+      expected: Path
+  ) = ErrorKind.InvalidArgument.exception(
     s"No bundle of $model with the weights $weights is in the cache folder: $expected is missing. Make it with\n" +
       s"  python -m sparkdl export --model $model --weights ${Bundles.quoted(weights)}\n" +
-      s"which writes it to that folder (set SPARKDL_CACHE_DIR=${Bundles.quoted(cacheDir)} for the command).")
+      s"which writes it to that folder (set SPARKDL_CACHE_DIR=${Bundles.quoted(cacheDir)} for the command)."
+  )
 
   private def reading[T](path: String)(action: FileStatus => T): T =
     try {
@@ -129,7 +140,8 @@ private[sparkdl] final class Bundles(session: SparkSession) {
     } catch {
       case error: FileNotFoundException =>
         throw ErrorKind.InvalidArgument.exception(s"The file $path does not exist.", error)
-      case error: IOException => throw ErrorKind.Io.exception(s"Cannot read $path: ${error.getMessage}", error)
+      case error: IOException =>
+        throw ErrorKind.Io.exception(s"Cannot read $path: ${error.getMessage}", error)
     }
 
   private def open(status: FileStatus): InputStream =

@@ -1,16 +1,15 @@
 package sparkdl.engine
 
-import java.io.{IOException, InputStream}
+import java.io.{InputStream, IOException}
 import java.nio.file.{FileAlreadyExistsException, Files, Path, StandardCopyOption}
 import java.nio.file.attribute.PosixFilePermissions
 import java.security.MessageDigest
 
 import sparkdl.ffi.ErrorKind
 
-/**
- * The folder of this machine where bundles are kept: `bundles/` as exported, by model and weights; `stages/` by digest,
- * the files that tasks run. A file appears under its name only when it is whole.
- */
+/** The folder of this machine where bundles are kept: `bundles/` as exported, by model and weights; `stages/` by digest,
+  * the files that tasks run. A file appears under its name only when it is whole.
+  */
 private[sparkdl] final class CacheFolder(root: Path) {
 
   /** Where exported bundles lie. */
@@ -56,7 +55,8 @@ private[sparkdl] final class CacheFolder(root: Path) {
         throw ErrorKind.Io.exception(
           s"Cannot write to the cache folder $root: ${CacheFolder.reason(error)}. Set ${EngineConf.CacheDir.key} (or the " +
             "environment variable SPARKDL_CACHE_DIR) to a folder that this user can write.",
-          error)
+          error
+        )
     }
 }
 

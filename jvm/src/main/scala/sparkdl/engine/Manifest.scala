@@ -10,12 +10,11 @@ import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 
 import sparkdl.ffi.ErrorKind
 
-/**
- * What a schema needs to know of a model.
- *
- * @param sizes numbers per picture, by output: "predictions", "features", "featuresAvg", "featuresMax"
- * @param labelled whether the model names its classes
- */
+/** What a schema needs to know of a model.
+  *
+  * @param sizes numbers per picture, by output: "predictions", "features", "featuresAvg", "featuresMax"
+  * @param labelled whether the model names its classes
+  */
 private[sparkdl] final case class Manifest(name: String, sizes: Map[String, Int], labelled: Boolean)
 
 private[sparkdl] object Manifest {
@@ -24,7 +23,8 @@ private[sparkdl] object Manifest {
   def read(stream: InputStream, bundle: String): Manifest = {
     val zip = new ZipInputStream(stream)
     try {
-      val entry = Iterator.continually(zip.getNextEntry).takeWhile(_ != null).find(_.getName == "manifest.json")
+      val entry =
+        Iterator.continually(zip.getNextEntry).takeWhile(_ != null).find(_.getName == "manifest.json")
       if (entry.isEmpty) throw damaged(bundle, "it holds no manifest.json", null)
       parse(new ObjectMapper().readTree(zip.readNBytes(maxBytes)), bundle)
     } catch {
@@ -47,5 +47,8 @@ private[sparkdl] object Manifest {
   }
 
   private def damaged(bundle: String, found: String, cause: Throwable) =
-    ErrorKind.InvalidModel.exception(s"$bundle is not a bundle of this project: $found. Make one with python -m sparkdl export.", cause)
+    ErrorKind.InvalidModel.exception(
+      s"$bundle is not a bundle of this project: $found. Make one with python -m sparkdl export.",
+      cause
+    )
 }

@@ -1,26 +1,24 @@
 package sparkdl.image
 
-import org.apache.hadoop.fs.{Path => HadoopPath}
 import org.apache.spark.ml.image.ImageSchema
 import org.apache.spark.sql.{DataFrame, Encoders, Row, SparkSession}
-import org.apache.spark.sql.functions.col
-import org.apache.spark.sql.types.StructType
+import org.apache.spark.sql.functions.{col, input_file_name}
+import org.apache.spark.sql.types.{StructField, StructType}
 
 import sparkdl.engine.{EngineConf, ImageDecoder}
 import sparkdl.ffi.ErrorKind
 import sparkdl.params.HasPictureOptions
 
-/**
- * How [[ImageIO.readImages]] reads.
- *
- * @param recursive whether folders below the path are read too
- * @param sampleRatio share of the files to read, above 0 and at most 1
- * @param seed which files a sample holds
- * @param dropInvalid whether files that cannot be decoded are left out, rather than given as Spark's invalid-image row
- * @param numPartitions partitions of the result; 0 leaves that to Spark
- * @param maxPixels most pixels a picture may have; larger ones are invalid
- * @param applyExifOrientation whether the orientation in a picture's EXIF data is applied
- */
+/** How [[ImageIO.readImages]] reads.
+  *
+  * @param recursive whether folders below the path are read too
+  * @param sampleRatio share of the files to read, above 0 and at most 1
+  * @param seed which files a sample holds
+  * @param dropInvalid whether files that cannot be decoded are left out, rather than given as Spark's invalid-image row
+  * @param numPartitions partitions of the result; 0 leaves that to Spark
+  * @param maxPixels most pixels a picture may have; larger ones are invalid
+  * @param applyExifOrientation whether the orientation in a picture's EXIF data is applied
+  */
 final case class ImageReadOptions(
     recursive: Boolean = false,
     sampleRatio: Double = 1.0,
@@ -28,11 +26,16 @@ final case class ImageReadOptions(
     dropInvalid: Boolean = false,
     numPartitions: Int = 0,
     maxPixels: Long = HasPictureOptions.defaultMaxPixels,
-    applyExifOrientation: Boolean = false) {
+    applyExifOrientation: Boolean = false
+) {
 
-  private def requires(met: Boolean, text: String): Unit = if (!met) throw ErrorKind.InvalidArgument.exception(text)
+  private def requires(met: Boolean, text: String): Unit =
+    if (!met) throw ErrorKind.InvalidArgument.exception(text)
 
-  requires(sampleRatio > 0 && sampleRatio <= 1, s"sampleRatio must be above 0 and at most 1 but was $sampleRatio.")
+  requires(
+    sampleRatio > 0 && sampleRatio <= 1,
+    s"sampleRatio must be above 0 and at most 1 but was $sampleRatio."
+  )
   requires(numPartitions >= 0, s"numPartitions must be at least 0 but was $numPartitions.")
   requires(maxPixels >= 1, s"maxPixels must be at least 1 but was $maxPixels.")
 }
@@ -43,26 +46,31 @@ object ImageIO {
   /** Reads every file under a path or glob of any Hadoop file system, with the default options. */
   def readImages(path: String): DataFrame = readImages(path, ImageReadOptions())
 
-  /**
-   * Reads pictures into a column `image`, with the schema of `spark.read.format("image")` and the same values, but more
-   * formats, and a truncated file counts as invalid. Columns that Spark finds in the folders' names follow, as they do there.
-   * Nothing is decoded until the result is used.
-   */
+  /** Reads pictures into a column `image`, with the schema of `spark.read.format("image")` and the same values, but more
+    * formats, and a truncated file counts as invalid. Columns that Spark finds in the folders' names follow, as they do there.
+    * Nothing is decoded until the result is used. Empty files are passed over, as by all file sources.
+    */
   def readImages(path: String, options: ImageReadOptions): DataFrame = {
     val files = SparkSession.active.read
       .format("binaryFile")
       .option("recursiveFileLookup", options.recursive.toString)
       .load(path)
     val folders = files.schema.fields.drop(4)
-    val encoded = files.select((Seq("path", "content") ++ folders.map(f => s"`${f.name}`")).map(col): _*)
+    // The image source's origin is this, a URL; binaryFile's own column path is written in another way.
+    val contents = Seq(input_file_name(), col("content"))
+    val encoded = files.select(contents ++ folders.map(f => col(s"`${f.name}`")): _*)
     val sampled = if (options.sampleRatio < 1) encoded.sample(options.sampleRatio, options.seed) else encoded
     val spread = if (options.numPartitions > 0) sampled.repartition(options.numPartitions) else sampled
     val decode = new DecodeFiles(options, EngineConf.of(files.sparkSession))
-    spread.mapPartitions(decode)(Encoders.row(StructType(ImageSchema.imageSchema.fields ++ folders)))
+    spread.mapPartitions(decode)(Encoders.row(StructType(imageField +: folders)))
   }
+
+  /** File sources say of every field that it may be null; so do we, to have the image source's very schema. */
+  private val imageField: StructField =
+    StructField("image", StructType(ImageSchema.columnSchema.fields.map(_.copy(nullable = true))))
 }
 
-/** Rows of path, content, and more, to rows of image, and more: one native call per batch of files. */
+/** Rows of origin, content, and more, to rows of image, and more: one native call per batch of files. */
 private final class DecodeFiles(read: ImageReadOptions, conf: EngineConf)
     extends (Iterator[Row] => Iterator[Row])
     with Serializable {
@@ -74,7 +82,8 @@ private final class DecodeFiles(read: ImageReadOptions, conf: EngineConf)
     "resizeMode" -> "stretch",
     "maxPixels" -> read.maxPixels.toString,
     "applyExifOrientation" -> read.applyExifOrientation.toString,
-    "fastDecode" -> "false")
+    "fastDecode" -> "false"
+  )
 
   override def apply(rows: Iterator[Row]): Iterator[Row] = {
     val files = rows.buffered
@@ -100,8 +109,7 @@ private final class DecodeFiles(read: ImageReadOptions, conf: EngineConf)
       val valid = reason == null && image != null
       if (!valid && read.dropInvalid) None
       else {
-        // The image source encodes the path as a URL; binaryFile does not.
-        val origin = new HadoopPath(file.getString(0)).toUri.toString
+        val origin = file.getString(0)
         val named = if (valid) Row.fromSeq(origin +: image.toSeq.drop(1)) else invalid(origin)
         Some(Row.fromSeq(named +: file.toSeq.drop(2)))
       }

@@ -1,0 +1,126 @@
+package sparkdl
+
+import java.nio.file.{Files, Path, Paths}
+
+import org.apache.spark.ml.attribute.AttributeGroup
+import org.apache.spark.sql.DataFrame
+
+import sparkdl.engine.{Bundles, BundleSource, CacheFolder}
+import sparkdl.ffi.{ErrorKind, SparkDLException}
+
+/** How a stage finds the bundle that it runs. */
+class BundlesSuite extends SparkFixture {
+
+  private def stage =
+    new DeepImageFeaturizer().setInputCol("picture").setOutputCol("out").setModelName("MobileNet")
+
+  private lazy val pictures: DataFrame = {
+    val session = spark
+    import session.implicits._
+    Seq(Pictures.png(1)).toDF("picture")
+  }
+
+  private def cached(name: String): Path = {
+    val folder = Files.createDirectories(SparkFixture.cache.resolve("bundles"))
+    Files.copy(Paths.get(tiny), folder.resolve(name))
+  }
+
+  private def withCacheDir[T](folder: Path)(action: => T): T = {
+    val before = spark.conf.get("spark.sparkdl.cacheDir")
+    spark.conf.set("spark.sparkdl.cacheDir", folder.toString)
+    try action
+    finally spark.conf.set("spark.sparkdl.cacheDir", before)
+  }
+
+  test("without a cached bundle the message holds the command that makes it, and no job starts") {
+    val message = refusal(stage.transform(pictures))
+    assert(message.contains("No bundle of MobileNet with the weights imagenet is in the cache folder"))
+    assert(message.contains("python -m sparkdl export --model MobileNet --weights imagenet"))
+    assert(message.contains(s"SPARKDL_CACHE_DIR=${SparkFixture.cache}"))
+    val weights = newFolder().resolve("my weights.keras")
+    Files.write(weights, "these are weights".getBytes)
+    val own = refusal(stage.setWeights(weights.toString).transform(pictures))
+    assert(own.contains(s"python -m sparkdl export --model MobileNet --weights '$weights'"))
+    assert(own.contains(s"MobileNet-${CacheFolder.digest(Files.newInputStream(weights)).take(16)}.sparkdl"))
+    assert(refusal(
+      stage.setWeights("/none/such.keras").transform(pictures)
+    ) === "The file /none/such.keras does not exist.")
+  }
+
+  test("a bundle exported from a weight file is found by the digest of that file, by path and by URI") {
+    val weights = newFolder().resolve("mine.keras")
+    Files.write(weights, "some weights".getBytes)
+    val key = CacheFolder.digest(Files.newInputStream(weights)).take(16)
+    cached(s"MobileNet-$key.sparkdl")
+    Seq(weights.toString, weights.toUri.toString).foreach { place =>
+      val result = stage.setWeights(place).transform(pictures)
+      assert(AttributeGroup.fromStructField(result.schema("out")).size === 8)
+      assert(result.head().getAs[org.apache.spark.ml.linalg.Vector]("out").size === 8)
+    }
+    Files.write(weights, "other weights of another length".getBytes)
+    assert(refusal(stage.setWeights(weights.toString).transform(pictures)).contains("No bundle of MobileNet"))
+  }
+
+  test("the published weights are found by the hash of the table") {
+    val model = NamedModels.find("VGG16").get
+    cached(s"VGG16-${model.bundleKey}.sparkdl")
+    val result = stage.setModelName("VGG16").transform(pictures)
+    assert(result.head().getAs[org.apache.spark.ml.linalg.Vector]("out").size === 8)
+  }
+
+  test("a stage of published weights is saved without its bundle, one of other weights with it") {
+    val folder = newFolder()
+    stage.write.save(folder.resolve("published").toString)
+    assert(!Files.exists(folder.resolve("published/bundle")))
+    assert(!SavedStage.readMetadata(folder.resolve("published").toString, spark).has("bundle"))
+    val message = intercept[IllegalArgumentException] {
+      stage.setWeights("/none/such.keras").write.save(folder.resolve("own").toString)
+    }.getMessage
+    assert(message === "The file /none/such.keras does not exist.")
+    stage.setModelName(tiny).write.save(folder.resolve("tiny").toString)
+    assert(Files.exists(folder.resolve("tiny/bundle")))
+  }
+
+  test("bundles of several chunks are saved and loaded whole") {
+    val file = newFolder().resolve("large.bin")
+    val bytes = new Array[Byte]((8 << 20) * 2 + 12345)
+    new scala.util.Random(1).nextBytes(bytes)
+    Files.write(file, bytes)
+    val digest = CacheFolder.digest(Files.newInputStream(file))
+    val path = newFolder().resolve("bundle").toString
+    SavedBundle.write(engine.Bundle(file, digest), new Bundles(spark), path, spark)
+    val chunks = spark.read.parquet(path).orderBy("chunk").collect()
+    assert(chunks.map(_.getInt(0)) === Array(0, 1, 2))
+    assert(chunks.map(_.getAs[Array[Byte]](1).length) === Array(8 << 20, 8 << 20, 12345))
+    val read = SavedBundle.read(digest, path, spark)
+    assert(java.util.Arrays.equals(Files.readAllBytes(read.file), bytes))
+  }
+
+  test("a cache folder that cannot be written ends in an error that says what to set") {
+    val file = newFolder().resolve("file")
+    Files.write(file, Array[Byte](1))
+    withCacheDir(file) {
+      val error = intercept[SparkDLException](stage.setModelName(tiny).transform(pictures))
+      assert(error.kind() === ErrorKind.Io)
+      assert(error.getMessage.startsWith(s"Cannot write to the cache folder $file: "))
+      assert(error.getMessage.endsWith(
+        "Set spark.sparkdl.cacheDir (or the environment variable SPARKDL_CACHE_DIR) to a folder that this user can write."
+      ))
+    }
+  }
+
+  test("a bundle is copied once, and a changed one is noticed") {
+    val cache = newFolder()
+    val bundle = Files.copy(Paths.get(tiny), newFolder().resolve("model.sparkdl"))
+    withCacheDir(cache) {
+      val bundles = new Bundles(spark)
+      val first = bundles.resolve(BundleSource.File(bundle.toString))
+      val written = Files.getLastModifiedTime(first.file)
+      assert(bundles.resolve(BundleSource.File(bundle.toUri.toString)) === first)
+      assert(Files.getLastModifiedTime(first.file) === written)
+      Files.write(bundle, Files.readAllBytes(bundle) :+ 0.toByte)
+      assert(bundles.resolve(BundleSource.File(bundle.toString)).digest !== first.digest)
+      assert(Files.list(cache.resolve("stages")).count() === 2)
+    }
+  }
+}
