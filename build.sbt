@@ -30,6 +30,20 @@ lazy val root = (project in file("."))
   )
   .settings(sources, compilation, native, tests)
 
+// The Scala example, a jar of its own that is not published: examples/package.
+lazy val examples = (project in file("spark-package/examples"))
+  .dependsOn(root % Provided)
+  .settings(
+    name := "spark-deep-learning-examples",
+    publish / skip := true,
+    autoScalaLibrary := false,
+    libraryDependencies ++= (root / libraryDependencies).value.filter(
+      _.configurations.contains(Provided.name)),
+    Compile / scalaSource := baseDirectory.value / "scala",
+    scalafmtConfig := (root / scalafmtConfig).value
+  )
+  .settings(compilation)
+
 lazy val sources = Seq(
   Compile / scalaSource := baseDirectory.value / "jvm/src/main/scala",
   Compile / javaSource := baseDirectory.value / "jvm/src/main/java",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.sql import functions as F
@@ -163,7 +164,7 @@ def test_a_stage_without_a_model_and_one_of_published_weights_carry_no_bundle(sp
 def test_an_existing_folder_is_overwritten_only_when_asked(spark, tmp_path):
     path = str(tmp_path / "stage")
     stage(batchSize=1).save(path)
-    with pytest.raises((PySparkException, OSError), match="already exists"):
+    with pytest.raises((PySparkException, Py4JJavaError, OSError), match="already exists"):
         stage(batchSize=2).save(path)
     assert DeepImageFeaturizer.load(path).getBatchSize() == 1
     stage(batchSize=2).write().overwrite().save(path)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql.types import StructType
 
@@ -22,6 +23,8 @@ ROWS = [
     ("empty.png", b""),
 ]
 BAD = {name for name, _ in ROWS if not name.startswith("good")}
+# Spark rethrows an exception that carries a condition as it is, and PySpark wraps only those it knows.
+STOPPED = (PySparkException, Py4JJavaError)
 HINT = 'Set handleInvalid to "keep" or "skip" to go on without it.'
 
 
@@ -74,7 +77,7 @@ def test_the_predictor_treats_bad_rows_alike(frame, tiny):
 @pytest.mark.parametrize("name", sorted(BAD))
 def test_error_stops_the_job_and_names_the_file(frame, tiny, name):
     result = stage(tiny, handleInvalid="error").transform(frame.where(f"path = '{name}'"))
-    with pytest.raises(PySparkException) as caught:
+    with pytest.raises(STOPPED) as caught:
         result.collect()
     assert f"Cannot use the picture {name}: " in str(caught.value)
     assert HINT in str(caught.value)
@@ -90,14 +93,14 @@ def test_the_error_of_a_row_names_its_condition_on_the_python_path(frame, tiny, 
 def test_error_names_partition_and_row_where_no_column_names_the_file(spark, tiny):
     rows = [(encoded(GOOD[0]),), (b"no picture",)]
     frame = spark.createDataFrame(rows, "picture binary").coalesce(1)
-    with pytest.raises(PySparkException, match="Cannot use the picture in partition 0, row 1: "):
+    with pytest.raises(STOPPED, match="Cannot use the picture in partition 0, row 1: "):
         stage(tiny, handleInvalid="error").transform(frame).collect()
 
 
 def test_error_names_the_origin_of_the_struct(spark, tiny):
     rows = [(image_struct(GOOD[0], "fine.png"),), (("broken.png", -1, -1, -1, -1, b""),)]
     frame = spark.createDataFrame(rows, StructType().add("picture", IMAGE_TYPE))
-    with pytest.raises(PySparkException, match=r"Cannot use the picture broken\.png: "):
+    with pytest.raises(STOPPED, match=r"Cannot use the picture broken\.png: "):
         stage(tiny, handleInvalid="error").transform(frame).collect()
 
 

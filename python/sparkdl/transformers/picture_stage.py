@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pyspark.ml import Transformer
+from pyspark.ml.param import Param
 from pyspark.ml.param.shared import HasInputCol, HasOutputCol
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, SparkSession
@@ -110,6 +111,12 @@ class PictureStage(
         if "modelName" in values or "weights" in values:
             self._forget()
         return super()._set(**values)
+
+    def copy(self: S, extra: dict[Param[Any], Any] | None = None) -> S:
+        """A copy with `extra` values, with the bundle this stage was loaded with as long as that fits them."""
+        that = super().copy(extra)
+        that._pin = self._pin
+        return that
 
     def _forget(self) -> None:
         """Lets go of the bundle that this stage was loaded with."""

@@ -58,6 +58,11 @@ class OnJvm(JavaMLWritable):
     def _forget(self) -> None:
         self._twin = None
 
+    def copy(self: Any, extra: Any = None) -> Any:
+        that = super().copy(extra)  # type: ignore[misc]
+        that._twin = self._twin
+        return that
+
     def _pinned(self) -> str | None:
         if self._twin is None:
             return None

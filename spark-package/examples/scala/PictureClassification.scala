@@ -75,7 +75,10 @@ object PictureClassification {
       .setOutputCol("features")
       .setModelName(model)
       .setHandleInvalid("skip")
-    new Pipeline().setStages(Array(indexer, featurizer, new LogisticRegression().setMaxIter(60).setRegParam(0.05)))
+    new Pipeline().setStages(Array(
+      indexer,
+      featurizer,
+      new LogisticRegression().setMaxIter(60).setRegParam(0.05)))
   }
 
   private def printConfusion(predicted: DataFrame, fitted: PipelineModel): Unit = {

@@ -5,11 +5,12 @@ import org.apache.spark.ml.util.{DefaultParamsReadable, Identifiable, MLReader}
 
 import sparkdl.params.HasPooling
 
-/** Turns pictures into the features that a pre-trained network sees in them, for another stage to learn from.
-  *
-  * The output is an MLlib vector (or `array<float>`) per picture: with pooling, one number per channel of the last
-  * feature map; without, the whole map, flattened in the order height, width, channel.
-  */
+/**
+ * Turns pictures into the features that a pre-trained network sees in them, for another stage to learn from.
+ *
+ * The output is an MLlib vector (or `array<float>`) per picture: with pooling, one number per channel of the last
+ * feature map; without, the whole map, flattened in the order height, width, channel.
+ */
 final class DeepImageFeaturizer(override val uid: String) extends PictureTransformer with HasPooling {
 
   def this() = this(Identifiable.randomUID("DeepImageFeaturizer"))

@@ -8,12 +8,13 @@ import sparkdl.engine.Manifest
 import sparkdl.ffi.ErrorKind
 import sparkdl.params.HasDecodePredictions
 
-/** Classifies pictures with a pre-trained network.
-  *
-  * The output is the scores of all classes as an MLlib vector (or `array<float>`); or, with `decodePredictions`, the
-  * best classes by name: `array<struct<class: string, description: string, probability: float>>`, best first, where
-  * `class` is ImageNet's synset for the built-in models.
-  */
+/**
+ * Classifies pictures with a pre-trained network.
+ *
+ * The output is the scores of all classes as an MLlib vector (or `array<float>`); or, with `decodePredictions`, the
+ * best classes by name: `array<struct<class: string, description: string, probability: float>>`, best first, where
+ * `class` is ImageNet's synset for the built-in models.
+ */
 final class DeepImagePredictor(override val uid: String) extends PictureTransformer
     with HasDecodePredictions {
 

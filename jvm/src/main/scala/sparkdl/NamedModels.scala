@@ -6,16 +6,17 @@ import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 
 import sparkdl.engine.{Manifest, Native}
 
-/** A built-in model.
-  *
-  * @param height rows of its input, in pixels
-  * @param width columns of its input, in pixels
-  * @param channelOrder "RGB" or "BGR": the order in which the network takes colours
-  * @param normalization "tf", "caffe", "torch" or "none": how bytes become floats
-  * @param features shape of the last feature map: height, width, channels
-  * @param classes number of scores
-  * @param license licence of the published weights
-  */
+/**
+ * A built-in model.
+ *
+ * @param height rows of its input, in pixels
+ * @param width columns of its input, in pixels
+ * @param channelOrder "RGB" or "BGR": the order in which the network takes colours
+ * @param normalization "tf", "caffe", "torch" or "none": how bytes become floats
+ * @param features shape of the last feature map: height, width, channels
+ * @param classes number of scores
+ * @param license licence of the published weights
+ */
 final case class NamedModel(
     name: String,
     height: Int,

@@ -29,8 +29,7 @@ private[sparkdl] object PictureColumns {
   def isImage(dataType: DataType): Boolean = dataType match {
     case struct: StructType =>
       struct.fields.map(f => f.name -> f.dataType).sameElements(ImageSchema.columnSchema.fields.map(f =>
-        f.name -> f.dataType
-      ))
+        f.name -> f.dataType))
     case _ => false
   }
 }

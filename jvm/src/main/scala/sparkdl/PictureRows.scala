@@ -18,8 +18,9 @@ private[sparkdl] final case class PictureModel(
   def open(): NativeModel = NativeModel.open((options + ("model" -> bundle.file)).toSeq, conf)
 }
 
-/** One partition of pictures through a model: each row with its result, and the reason where there is none.
-  */
+/**
+ * One partition of pictures through a model: each row with its result, and the reason where there is none.
+ */
 private[sparkdl] final class PictureRows(
     model: PictureModel,
     input: PictureRows.Input,
@@ -74,8 +75,7 @@ private[sparkdl] object PictureRows {
     def name(row: Row): Option[String] = {
       val siblings = names.iterator.map(index => row.getString(index))
       val own = Iterator.single(column).filter(index => isStruct && !row.isNullAt(index)).map(index =>
-        row.getStruct(index).getString(0)
-      )
+        row.getStruct(index).getString(0))
       (siblings ++ own).find(name => name != null && name.nonEmpty)
     }
   }

@@ -6,7 +6,7 @@ import org.apache.spark.ml.linalg.SQLDataTypes
 import org.apache.spark.ml.param.Param
 import org.apache.spark.ml.param.shared.{HasInputCol, HasOutputCol}
 import org.apache.spark.ml.util.{MLWritable, MLWriter}
-import org.apache.spark.sql.{DataFrame, Dataset, Encoders, SparkSession}
+import org.apache.spark.sql.{DataFrame, Dataset, Encoder, Encoders, Row, SparkSession}
 import org.apache.spark.sql.functions.col
 import org.apache.spark.sql.types._
 
@@ -14,12 +14,13 @@ import sparkdl.engine.{Bundles, BundleSource, CacheFolder, EngineConf, EngineMet
 import sparkdl.ffi.ErrorKind
 import sparkdl.params._
 
-/** A stage that runs pictures through a network: the params, the schema and the transformation that
-  * [[DeepImageFeaturizer]] and [[DeepImagePredictor]] share.
-  *
-  * The input column holds encoded files (binary: the fast path) or Spark's image struct. All other columns pass
-  * through untouched. Nothing runs until the result is used, and streaming DataFrames are fine.
-  */
+/**
+ * A stage that runs pictures through a network: the params, the schema and the transformation that
+ * [[DeepImageFeaturizer]] and [[DeepImagePredictor]] share.
+ *
+ * The input column holds encoded files (binary: the fast path) or Spark's image struct. All other columns pass
+ * through untouched. Nothing runs until the result is used, and streaming DataFrames are fine.
+ */
 abstract class PictureTransformer private[sparkdl]
     extends Transformer
     with HasInputCol
@@ -41,17 +42,19 @@ abstract class PictureTransformer private[sparkdl]
   /** @group setParam */
   def setOutputCol(value: String): this.type = set(outputCol, value)
 
-  /** A stage that was loaded with a bundle of its own forgets that bundle.
-    * @group setParam
-    */
+  /**
+   * A stage that was loaded with a bundle of its own forgets that bundle.
+   * @group setParam
+   */
   def setModelName(value: String): this.type = {
     pin = None
     set(modelName, value)
   }
 
-  /** A stage that was loaded with a bundle of its own forgets that bundle.
-    * @group setParam
-    */
+  /**
+   * A stage that was loaded with a bundle of its own forgets that bundle.
+   * @group setParam
+   */
   def setWeights(value: String): this.type = {
     pin = None
     set(weights, value)
@@ -201,16 +204,18 @@ abstract class PictureTransformer private[sparkdl]
     output +: reason.toSeq
   }
 
-  /** Columns travel by position, since names may hold dots or stand twice. `mapPartitions` drops the metadata of columns:
-    * the last `select` puts names and metadata back.
-    */
+  /**
+   * Columns travel by position, since names may hold dots or stand twice. `mapPartitions` drops the metadata of columns:
+   * the last `select` puts names and metadata back.
+   */
   private def appended(dataset: Dataset[_], run: PictureRows, fields: Seq[StructField]): DataFrame = {
     val named = dataset.schema.fields ++ fields
     val numbered = named.zipWithIndex.map { case (field, index) =>
       field.copy(name = s"_$index", metadata = Metadata.empty)
     }
-    val rows = dataset.toDF(numbered.take(dataset.schema.length).map(_.name).toIndexedSeq: _*)
-    val results = rows.mapPartitions(run)(Encoders.row(StructType(numbered)))
+    val given = StructType(numbered.take(dataset.schema.length))
+    val rows = dataset.toDF(given.fieldNames.toIndexedSeq: _*).as[Row](RowEncoder(dataset.sparkSession, given))
+    val results = rows.mapPartitions(run)(RowEncoder(dataset.sparkSession, StructType(numbered)))
     // The encoder also drops the metadata of fields within structs; a cast to the same type with it puts it back.
     val columns = named.zip(results.schema.fields).map { case (field, result) =>
       val values =
@@ -223,3 +228,20 @@ abstract class PictureTransformer private[sparkdl]
 
 /** A bundle by digest, and the values of `modelName` and `weights` that stand for it. */
 private[sparkdl] final case class Pin(digest: String, modelName: String, weights: String)
+
+/**
+ * Rows whose dates and times are values of `java.time`. Those of `java.sql`, which Spark gives by default, follow the
+ * Julian calendar before 1582: old dates would come out of a stage as other dates.
+ */
+private object RowEncoder {
+
+  def apply(session: SparkSession, schema: StructType): Encoder[Row] = {
+    // Spark reads this setting from the thread's session, so it is set in one of our own and not in the user's.
+    val own = session.newSession()
+    own.conf.set("spark.sql.datetime.java8API.enabled", "true")
+    val active = SparkSession.getActiveSession
+    SparkSession.setActiveSession(own)
+    try Encoders.row(schema)
+    finally active.fold(SparkSession.clearActiveSession())(SparkSession.setActiveSession)
+  }
+}

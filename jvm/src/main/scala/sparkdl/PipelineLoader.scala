@@ -13,9 +13,10 @@ import org.apache.spark.sql.types.StructType
 
 import sparkdl.ffi.ErrorKind
 
-/** Opens saved pipelines whoever wrote them: Scala, or PySpark (classic or Connect) with stages written in Python, which
-  * Spark's own `PipelineModel.load` refuses. Pipelines may stand within pipelines.
-  */
+/**
+ * Opens saved pipelines whoever wrote them: Scala, or PySpark (classic or Connect) with stages written in Python, which
+ * Spark's own `PipelineModel.load` refuses. Pipelines may stand within pipelines.
+ */
 object PipelineLoader {
 
   /** Opens a saved `Pipeline`, `PipelineModel` or single stage. */
@@ -50,9 +51,10 @@ object PipelineLoader {
     }
   }
 
-  /** `PipelineModel` has no public constructor. A pipeline of transformers alone gives one without looking at data; what
-    * it does look at, the schema, is not known here.
-    */
+  /**
+   * `PipelineModel` has no public constructor. A pipeline of transformers alone gives one without looking at data; what
+   * it does look at, the schema, is not known here.
+   */
   private def assembled(uid: String, stages: Array[PipelineStage], session: SparkSession): PipelineModel = {
     stages.find(!_.isInstanceOf[Transformer]).foreach { stage =>
       throw ErrorKind.InvalidArgument.exception(

@@ -54,8 +54,7 @@ private[sparkdl] final class StageWriter(stage: PictureTransformer) extends MLWr
   private def encoded(json: ObjectMapper, pairs: Seq[ParamPair[Any]]): ObjectNode = {
     val node = json.createObjectNode()
     pairs.foreach(pair =>
-      node.set[JsonNode](pair.param.name, json.readTree(pair.param.jsonEncode(pair.value)))
-    )
+      node.set[JsonNode](pair.param.name, json.readTree(pair.param.jsonEncode(pair.value))))
     node
   }
 }

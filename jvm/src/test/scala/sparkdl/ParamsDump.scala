@@ -3,10 +3,11 @@ package sparkdl
 import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 import org.apache.spark.ml.param._
 
-/** Prints the params of every public stage as JSON, for the test that holds the Python stages to them:
-  * `{"DeepImageFeaturizer": [{"name": …, "type": …, "doc": …, "default": …}, …]}`. `default` is missing where a param
-  * has none; the uid in a default stands as `<uid>`.
-  */
+/**
+ * Prints the params of every public stage as JSON, for the test that holds the Python stages to them:
+ * `{"DeepImageFeaturizer": [{"name": …, "type": …, "doc": …, "default": …}, …]}`. `default` is missing where a param
+ * has none; the uid in a default stands as `<uid>`.
+ */
 object ParamsDump {
 
   def main(arguments: Array[String]): Unit = println(dump)

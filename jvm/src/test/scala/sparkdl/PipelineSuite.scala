@@ -29,8 +29,7 @@ class PipelineSuite extends SparkFixture {
 
   private def predictions(model: PipelineModel): Seq[(Int, Double)] =
     model.transform(labelled).select("id", "prediction").orderBy("id").collect().toSeq.map(r =>
-      (r.getInt(0), r.getDouble(1))
-    )
+      (r.getInt(0), r.getDouble(1)))
 
   private def fitted: PipelineModel =
     new Pipeline().setStages(Array[PipelineStage](featurizer, regression)).fit(labelled)

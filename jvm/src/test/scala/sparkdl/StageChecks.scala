@@ -87,8 +87,7 @@ class StageChecks extends SparkFixture {
         assert(loaded.isSet(loaded.getParam(param.name)) === stage.isSet(param), param.name)
         assert(loaded.isDefined(loaded.getParam(param.name)) === stage.isDefined(param), param.name)
         stage.get(param).foreach(value =>
-          assert(same(loaded.get(loaded.getParam(param.name)).get, value), param.name)
-        )
+          assert(same(loaded.get(loaded.getParam(param.name)).get, value), param.name))
       }
       assert(loaded.transform(pictures).collect() === stage.transform(pictures).collect())
       assert(loaded.transform(pictures).schema === stage.transform(pictures).schema)

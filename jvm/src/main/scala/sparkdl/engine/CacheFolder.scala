@@ -7,9 +7,10 @@ import java.security.MessageDigest
 
 import sparkdl.ffi.ErrorKind
 
-/** The folder of this machine where bundles are kept: `bundles/` as exported, by model and weights; `stages/` by digest,
-  * the files that tasks run. A file appears under its name only when it is whole.
-  */
+/**
+ * The folder of this machine where bundles are kept: `bundles/` as exported, by model and weights; `stages/` by digest,
+ * the files that tasks run. A file appears under its name only when it is whole.
+ */
 private[sparkdl] final class CacheFolder(root: Path) {
 
   /** Where exported bundles lie. */

@@ -10,11 +10,12 @@ import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 
 import sparkdl.ffi.ErrorKind
 
-/** What a schema needs to know of a model.
-  *
-  * @param sizes numbers per picture, by output: "predictions", "features", "featuresAvg", "featuresMax"
-  * @param labelled whether the model names its classes
-  */
+/**
+ * What a schema needs to know of a model.
+ *
+ * @param sizes numbers per picture, by output: "predictions", "features", "featuresAvg", "featuresMax"
+ * @param labelled whether the model names its classes
+ */
 private[sparkdl] final case class Manifest(name: String, sizes: Map[String, Int], labelled: Boolean)
 
 private[sparkdl] object Manifest {

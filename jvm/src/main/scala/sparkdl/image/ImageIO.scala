@@ -9,16 +9,17 @@ import sparkdl.engine.{EngineConf, ImageDecoder}
 import sparkdl.ffi.ErrorKind
 import sparkdl.params.HasPictureOptions
 
-/** How [[ImageIO.readImages]] reads.
-  *
-  * @param recursive whether folders below the path are read too
-  * @param sampleRatio share of the files to read, above 0 and at most 1
-  * @param seed which files a sample holds
-  * @param dropInvalid whether files that cannot be decoded are left out, rather than given as Spark's invalid-image row
-  * @param numPartitions partitions of the result; 0 leaves that to Spark
-  * @param maxPixels most pixels a picture may have; larger ones are invalid
-  * @param applyExifOrientation whether the orientation in a picture's EXIF data is applied
-  */
+/**
+ * How [[ImageIO.readImages]] reads.
+ *
+ * @param recursive whether folders below the path are read too
+ * @param sampleRatio share of the files to read, above 0 and at most 1
+ * @param seed which files a sample holds
+ * @param dropInvalid whether files that cannot be decoded are left out, rather than given as Spark's invalid-image row
+ * @param numPartitions partitions of the result; 0 leaves that to Spark
+ * @param maxPixels most pixels a picture may have; larger ones are invalid
+ * @param applyExifOrientation whether the orientation in a picture's EXIF data is applied
+ */
 final case class ImageReadOptions(
     recursive: Boolean = false,
     sampleRatio: Double = 1.0,
@@ -46,10 +47,11 @@ object ImageIO {
   /** Reads every file under a path or glob of any Hadoop file system, with the default options. */
   def readImages(path: String): DataFrame = readImages(path, ImageReadOptions())
 
-  /** Reads pictures into a column `image`, with the schema of `spark.read.format("image")` and the same values, but more
-    * formats, and a truncated file counts as invalid. Columns that Spark finds in the folders' names follow, as they do there.
-    * Nothing is decoded until the result is used. Empty files are passed over, as by all file sources.
-    */
+  /**
+   * Reads pictures into a column `image`, with the schema of `spark.read.format("image")` and the same values, but more
+   * formats, and a truncated file counts as invalid. Columns that Spark finds in the folders' names follow, as they do there.
+   * Nothing is decoded until the result is used. Empty files are passed over, as by all file sources.
+   */
   def readImages(path: String, options: ImageReadOptions): DataFrame = {
     val files = SparkSession.active.read
       .format("binaryFile")

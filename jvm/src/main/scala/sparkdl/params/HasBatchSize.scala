@@ -5,9 +5,10 @@ import org.apache.spark.ml.param.{IntParam, Params}
 /** The rows of one native call. */
 trait HasBatchSize extends Params {
 
-  /** Rows handed to the native code at a time, from 1 on.
-    * @group param
-    */
+  /**
+   * Rows handed to the native code at a time, from 1 on.
+   * @group param
+   */
   final val batchSize: IntParam = new IntParam(
     this,
     "batchSize",

@@ -5,18 +5,20 @@ import org.apache.spark.ml.param.{BooleanParam, IntParam, Params, StringArrayPar
 /** How scores become classes. */
 trait HasDecodePredictions extends Params {
 
-  /** Whether the output is the best classes by name, rather than the scores of all classes.
-    * @group param
-    */
+  /**
+   * Whether the output is the best classes by name, rather than the scores of all classes.
+   * @group param
+   */
   final val decodePredictions: BooleanParam = new BooleanParam(
     this,
     "decodePredictions",
     "whether the output is the topK best classes with their names, rather than the scores of all classes"
   )
 
-  /** How many classes are named, best first. Read when decodePredictions is true.
-    * @group param
-    */
+  /**
+   * How many classes are named, best first. Read when decodePredictions is true.
+   * @group param
+   */
   final val topK: IntParam = new IntParam(
     this,
     "topK",
@@ -24,9 +26,10 @@ trait HasDecodePredictions extends Params {
     Choice.atLeast("topK", 1)
   )
 
-  /** Names of the classes, one per score. Empty: the model's own.
-    * @group param
-    */
+  /**
+   * Names of the classes, one per score. Empty: the model's own.
+   * @group param
+   */
   final val labels: StringArrayParam = new StringArrayParam(
     this,
     "labels",

@@ -5,9 +5,10 @@ import org.apache.spark.ml.param.{Param, Params}
 /** The column of reasons. */
 trait HasErrorCol extends Params {
 
-  /** Column for the reason why a row has no output: a string, null where the row is fine. No such column when unset.
-    * @group param
-    */
+  /**
+   * Column for the reason why a row has no output: a string, null where the row is fine. No such column when unset.
+   * @group param
+   */
   final val errorCol: Param[String] = new Param[String](
     this,
     "errorCol",

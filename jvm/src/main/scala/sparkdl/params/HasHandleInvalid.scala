@@ -5,10 +5,11 @@ import org.apache.spark.ml.param.{Param, Params}
 /** What becomes of a row without a usable picture. */
 trait HasHandleInvalid extends Params {
 
-  /** What becomes of a row without a usable picture (null, Spark's invalid-image row, undecodable): "keep" (null output,
-    * the reason in errorCol), "skip" (the row is dropped), or "error" (the job stops, naming the file).
-    * @group param
-    */
+  /**
+   * What becomes of a row without a usable picture (null, Spark's invalid-image row, undecodable): "keep" (null output,
+   * the reason in errorCol), "skip" (the row is dropped), or "error" (the job stops, naming the file).
+   * @group param
+   */
   final val handleInvalid: Param[String] = new Param[String](
     this,
     "handleInvalid",

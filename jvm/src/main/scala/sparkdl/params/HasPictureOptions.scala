@@ -5,9 +5,10 @@ import org.apache.spark.ml.param.{BooleanParam, LongParam, Params}
 /** How encoded pictures are decoded. */
 trait HasPictureOptions extends Params {
 
-  /** Most pixels (width times height) a picture may have; larger ones are invalid, told from the header alone.
-    * @group param
-    */
+  /**
+   * Most pixels (width times height) a picture may have; larger ones are invalid, told from the header alone.
+   * @group param
+   */
   final val maxPixels: LongParam = new LongParam(
     this,
     "maxPixels",
@@ -15,19 +16,21 @@ trait HasPictureOptions extends Params {
     (value: Long) => Choice.atLeast("maxPixels", 1L).apply(value)
   )
 
-  /** Whether the orientation in a picture's EXIF data is applied. Spark's image source and Keras do not.
-    * @group param
-    */
+  /**
+   * Whether the orientation in a picture's EXIF data is applied. Spark's image source and Keras do not.
+   * @group param
+   */
   final val applyExifOrientation: BooleanParam = new BooleanParam(
     this,
     "applyExifOrientation",
     "whether the orientation in a picture's EXIF data is applied"
   )
 
-  /** Whether JPEG pictures much larger than the model's input may be decoded at 1/2, 1/4 or 1/8 of their size: faster, a
-    * little less exact.
-    * @group param
-    */
+  /**
+   * Whether JPEG pictures much larger than the model's input may be decoded at 1/2, 1/4 or 1/8 of their size: faster, a
+   * little less exact.
+   * @group param
+   */
   final val fastDecode: BooleanParam = new BooleanParam(
     this,
     "fastDecode",

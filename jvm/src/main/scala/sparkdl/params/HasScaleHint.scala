@@ -5,9 +5,10 @@ import org.apache.spark.ml.param.{Param, Params}
 /** The filter that resizes pictures. */
 trait HasScaleHint extends Params {
 
-  /** Filter that resizes pictures to the size of the model's input.
-    * @group param
-    */
+  /**
+   * Filter that resizes pictures to the size of the model's input.
+   * @group param
+   */
   final val scaleHint: Param[String] = new Param[String](
     this,
     "scaleHint",

@@ -5,10 +5,11 @@ import org.apache.spark.ml.param.{Param, Params}
 /** The weights of a built-in model. */
 trait HasWeights extends Params {
 
-  /** Weights of a built-in model: "imagenet", or path or URI of a Keras file (.keras, .h5). A bundle has its own:
-    * this stays "imagenet" then.
-    * @group param
-    */
+  /**
+   * Weights of a built-in model: "imagenet", or path or URI of a Keras file (.keras, .h5). A bundle has its own:
+   * this stays "imagenet" then.
+   * @group param
+   */
   final val weights: Param[String] = new Param[String](
     this,
     "weights",
