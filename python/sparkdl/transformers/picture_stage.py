@@ -113,7 +113,7 @@ class PictureStage(
         return super()._set(**values)
 
     def copy(self: S, extra: dict[Param[Any], Any] | None = None) -> S:
-        """A copy with `extra` values, with the bundle this stage was loaded with as long as that fits them."""
+        """A copy with `extra` values, and the bundle this stage was loaded with where that fits them."""
         that = super().copy(extra)
         that._pin = self._pin
         return that
