@@ -84,6 +84,7 @@ lazy val native = Seq(
     IO.write(file, version.value)
     Seq(file)
   }.taskValue,
+  Compile / packageSrc / mappings ~= (_.filterNot(_._2.startsWith("native/"))),
   Compile / packageBin / packageOptions +=
     Package.ManifestAttributes("Automatic-Module-Name" -> "sparkdl", "Enable-Native-Access" -> "ALL-UNNAMED"),
   Compile / packageBin / mappings ++= Seq("LICENSE", "NOTICE").map(f =>

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkdl import _native
+from sparkdl import _native, _shipping
 from sparkdl.exceptions import SparkDLError
 
 _VECTOR_VALUES = pa.field("values", pa.list_(pa.field("element", pa.float64(), nullable=False)))
@@ -63,6 +63,8 @@ class Task:
 
     bundle: str
     """File name of the bundle among Spark's files."""
+    carried: bytes | None
+    """The bundle itself, where the tasks do not see those files."""
     options: tuple[tuple[str, str], ...]
     """Of the model, without `model` and `threads`, which the worker adds."""
     tensorflow_path: str
@@ -110,7 +112,10 @@ def _open(task: Task) -> _native.Model:
             ("python", sys.executable),
         ]
     )
-    bundle = SparkFiles.get(task.bundle)
+    if task.carried is None:
+        bundle = SparkFiles.get(task.bundle)
+    else:
+        bundle = str(_shipping.unpacked(task.bundle, task.carried))
     return _native.Model([("model", bundle), *task.options, ("threads", str(_threads(task)))])
 
 

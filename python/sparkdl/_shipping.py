@@ -1,4 +1,7 @@
-"""Takes bundles to the workers: as files of the session, never in a closure."""
+"""Takes bundles to the workers: as files of the session.
+
+In a closure only for a stream under Spark Connect, whose tasks run outside the session and its files.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ from weakref import WeakKeyDictionary
 from pyspark.sql import SparkSession
 
 from sparkdl import _cache
+from sparkdl.exceptions import SparkDLValueError
+
+MAX_CARRIED = 64 << 20
+"""Bytes of a bundle in a closure: a message of Spark Connect holds 128 MiB."""
 
 _lock = threading.Lock()
 _shipped: WeakKeyDictionary[SparkSession, set[str]] = WeakKeyDictionary()
@@ -36,6 +43,27 @@ def ship(spark: SparkSession, bundle: Path, digest: str) -> str:
             _add(spark, file)
             shipped.add(file.name)
     return file.name
+
+
+def carried(bundle: Path) -> bytes:
+    """A bundle to travel in a closure."""
+    size = bundle.stat().st_size
+    if size > MAX_CARRIED:
+        raise SparkDLValueError(
+            f"A stream under Spark Connect takes bundles of at most {MAX_CARRIED} bytes, but {bundle} has "
+            f"{size}: use a smaller model or a classic session."
+        )
+    return bundle.read_bytes()
+
+
+def unpacked(name: str, content: bytes) -> Path:
+    """The bundle that came in a closure, as a file of this machine."""
+    file = _cache.cache_folder() / "stages" / name
+    if not file.exists():
+        _cache.made(file.parent)
+        with contextlib.suppress(FileExistsError), _cache.appearing(file) as copy:
+            copy.write(content)
+    return file
 
 
 def _add(spark: SparkSession, file: Path) -> None:

@@ -21,6 +21,8 @@ from sparkdl.models import NamedModel, WeightFile, named_model
 
 keras = pytest.importorskip("keras")
 
+pytestmark = pytest.mark.once
+
 TINY = Path(__file__).resolve().parents[1] / "fixtures" / "bundles" / "tiny.sparkdl"
 CONTENT = bytes(range(256)) * 5000
 

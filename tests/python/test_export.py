@@ -15,6 +15,8 @@ from sparkdl import SparkDLError, SparkDLValueError, _engine
 from sparkdl.__main__ import main
 
 keras = pytest.importorskip("keras")
+
+pytestmark = pytest.mark.once
 layers = keras.layers
 
 

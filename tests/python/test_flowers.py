@@ -22,6 +22,8 @@ from sparkdl.models import named_model
 keras = pytest.importorskip("keras")
 sklearn_linear = pytest.importorskip("sklearn.linear_model")
 
+pytestmark = pytest.mark.classic
+
 SPLITS = 5
 TEST_SHARE = 0.3
 

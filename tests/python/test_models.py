@@ -13,6 +13,8 @@ from sparkdl import SparkDLValueError
 from sparkdl.models import NamedModel, imagenet_labels, named_model, named_models, supported_models
 
 keras = pytest.importorskip("keras")
+
+pytestmark = pytest.mark.once
 ROWS = pytest.mark.parametrize("row", named_models(), ids=lambda row: row.name)
 
 

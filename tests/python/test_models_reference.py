@@ -20,6 +20,8 @@ from sparkdl.models import NamedModel, named_models
 
 keras = pytest.importorskip("keras")
 
+pytestmark = pytest.mark.classic
+
 PICTURES = 8
 TOLERANCE = 1e-4
 Outputs = dict[str, npt.NDArray[Any]]

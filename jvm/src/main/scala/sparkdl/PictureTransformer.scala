@@ -214,7 +214,8 @@ abstract class PictureTransformer private[sparkdl]
       field.copy(name = s"_$index", metadata = Metadata.empty)
     }
     val before = StructType(numbered.take(dataset.schema.length))
-    val rows = dataset.toDF(before.fieldNames.toIndexedSeq: _*).as[Row](RowEncoder(dataset.sparkSession, before))
+    val rows =
+      dataset.toDF(before.fieldNames.toIndexedSeq: _*).as[Row](RowEncoder(dataset.sparkSession, before))
     val results = rows.mapPartitions(run)(RowEncoder(dataset.sparkSession, StructType(numbered)))
     // The encoder also drops the metadata of fields within structs; a cast to the same type with it puts it back.
     val columns = named.zip(results.schema.fields).map { case (field, result) =>
