@@ -21,6 +21,8 @@ NASM := $(CACHE)/nasm
 SBT_LAUNCH := $(CACHE)/sbt-launch-$(SBT_VERSION).jar
 
 export JAVA_HOME := $(JAVA_17)
+# Names of files are UTF-8 for the JVM only where the locale says so.
+export LC_ALL := C.UTF-8
 export PATH := $(VENV)/bin:$(JAVA_17)/bin:$(NASM)/usr/bin:$(PATH)
 export PYO3_PYTHON := $(PY)
 export PYSPARK_PYTHON := $(PY)
