@@ -62,7 +62,7 @@ class Task:
     """What a worker needs to know; small, because it travels with every task."""
 
     bundle: str
-    """File name of the bundle among Spark's files."""
+    """File name of the bundle among Spark's files; its digest, where it is carried."""
     carried: bytes | None
     """The bundle itself, where the tasks do not see those files."""
     options: tuple[tuple[str, str], ...]

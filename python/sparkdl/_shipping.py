@@ -29,7 +29,7 @@ def is_connect(spark: SparkSession) -> bool:
     return type(spark).__module__.startswith("pyspark.sql.connect")
 
 
-def kept_file(spark: SparkSession, digest: str) -> Path:
+def kept_file(spark: SparkSession | None, digest: str) -> Path:
     """Where a bundle of this digest lies in the cache folder, once it is kept there."""
     return _cache.cache_folder(spark) / "stages" / f"{digest}.sparkdl"
 
@@ -56,12 +56,12 @@ def carried(bundle: Path) -> bytes:
     return bundle.read_bytes()
 
 
-def unpacked(name: str, content: bytes) -> Path:
+def unpacked(digest: str, content: bytes) -> Path:
     """The bundle that came in a closure, as a file of this machine."""
-    file = _cache.cache_folder() / "stages" / name
+    file = kept_file(None, digest)
     if not file.exists():
         _cache.made(file.parent)
-        with contextlib.suppress(FileExistsError), _cache.appearing(file) as copy:
+        with _cache.appearing(file) as copy:
             copy.write(content)
     return file
 

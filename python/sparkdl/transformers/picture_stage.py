@@ -217,10 +217,12 @@ class PictureStage(
         if self.isSet(self.errorCol):
             new.append(StructField(self.getErrorCol(), StringType()))
         rows, travelling = picture_columns.through_arrow(dataset)
-        outside = dataset.isStreaming and _shipping.is_connect(spark)
+        carried = None
+        if dataset.isStreaming and _shipping.is_connect(spark):
+            carried = _shipping.carried(bundle.file)
         task = _engine.Task(
-            bundle=_shipping.ship(spark, bundle.file, bundle.digest),
-            carried=_shipping.carried(bundle.file) if outside else None,
+            bundle=bundle.digest if carried else _shipping.ship(spark, bundle.file, bundle.digest),
+            carried=carried,
             options=tuple((self._task() | self._picture_options()).items()),
             tensorflow_path=spark.conf.get("spark.sparkdl.tensorflow.path", None) or "",
             threads=int(spark.conf.get("spark.sparkdl.threads", None) or 0),
