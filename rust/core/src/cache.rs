@@ -11,7 +11,7 @@ use once_cell::sync::{Lazy, OnceCell};
 
 use crate::bundle::digest_of;
 use crate::session::Session;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, runtime};
 
 /// Sessions kept although no handle uses them, and for how long.
 const MAX_IDLE: usize = 2;
@@ -77,7 +77,10 @@ impl Drop for Lease {
             take_idle(&mut sessions, Instant::now())
         };
         // Closing a session takes time: not under the lock.
-        drop(dropped);
+        if !dropped.is_empty() {
+            drop(dropped);
+            runtime::return_freed_memory();
+        }
     }
 }
 

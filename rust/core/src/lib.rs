@@ -15,6 +15,7 @@ pub mod runtime;
 mod session;
 mod task;
 mod tensor;
+mod weights;
 
 pub use error::{Error, ErrorKind, Result};
 pub use metrics::Metrics;

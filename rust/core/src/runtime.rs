@@ -168,6 +168,18 @@ fn lower_log_level(framework: &Library) {
     }
 }
 
+/// Asks the C library to give memory that is free back to the system.
+pub(crate) fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> c_int;
+        }
+        // SAFETY: glibc's function may be called at any time, from any thread.
+        unsafe { malloc_trim(0) };
+    }
+}
+
 unsafe extern "C" {
     fn dup2(from: c_int, to: c_int) -> c_int;
 }

@@ -91,3 +91,39 @@ pub(crate) fn batch(output: ArrayRef, errors: Vec<Option<String>>) -> Result<Rec
 fn defect(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("A defect of sparkdl: {what}. Please report it."))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Float32Type;
+
+    use super::*;
+
+    #[test]
+    fn ties_come_in_class_order_and_nan_comes_last() {
+        let labels: Vec<Label> =
+            ["a", "b", "c", "d"].map(|name| Label { class: name.into(), description: name.into() }).into();
+        let scores = [f32::NAN, 0.25, 0.5, 0.25, 0.0, -0.0, f32::INFINITY, f32::NAN];
+        let column = top_k(&scores, &labels, 4, vec![true, true]).unwrap();
+        let names = |row: usize| -> Vec<String> {
+            let classes = column.as_list::<i32>().value(row);
+            classes.as_struct().column(0).as_string::<i32>().iter().map(|c| c.unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(0), ["c", "b", "d", "a"]);
+        assert_eq!(names(1), ["c", "a", "b", "d"]);
+        let first = column.as_list::<i32>().value(0);
+        let probabilities = first.as_struct().column(2).as_primitive::<Float32Type>().values().to_vec();
+        assert_eq!(probabilities[..3], [0.5, 0.25, 0.25]);
+        assert!(probabilities[3].is_nan());
+    }
+
+    #[test]
+    fn an_invalid_row_has_no_classes_and_takes_none_of_another() {
+        let labels = vec![Label { class: "only".into(), description: "one".into() }];
+        let column = top_k(&[0.5, 0.0, 0.75], &labels, 3, vec![true, false, true]).unwrap();
+        let list = column.as_list::<i32>();
+        let lengths: Vec<i32> = (0..3).map(|row| list.value_length(row)).collect();
+        assert_eq!((list.is_null(1), lengths), (true, vec![1, 0, 1]));
+    }
+}

@@ -209,6 +209,7 @@ fn every_wrong_field_of_the_manifest_is_named() {
 fn operations_that_reach_out_are_refused_by_name() {
     let ops = [
         "ReadFile",
+        "ImmutableConst",
         "WriteFile",
         "PyFunc",
         "EagerPyFunc",

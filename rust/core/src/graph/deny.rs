@@ -11,7 +11,7 @@ use crate::bundle::damaged;
 const DENIED: &[&str] = &[
     "Abort", "Batch", "BatchFunction", "CloseSummaryWriter", "DebugIdentity", "DebugIdentityV2",
     "DebugIdentityV3", "DeleteSessionTensor", "EagerPyFunc", "FileSystemSetConfiguration",
-    "GetSessionHandle", "GetSessionHandleV2", "GetSessionTensor", "ImportEvent", "InfeedEnqueue",
+    "GetSessionHandle", "GetSessionHandleV2", "GetSessionTensor", "ImmutableConst", "ImportEvent", "InfeedEnqueue",
     "InitializeTableFromTextFile", "InitializeTableFromTextFileV2", "MatchingFiles", "MergeV2Checkpoints",
     "OutfeedDequeue", "Print", "PrintV2", "ReadFile", "RemoteCall", "RemoteFusedGraphExecute", "Rpc",
     "RpcCall", "RpcClient", "RpcServer", "ShardedFilename", "ShardedFilespec", "Stack", "StackV2",

@@ -33,6 +33,54 @@ pub(crate) struct Function {
     pub(crate) nodes: Vec<NodeDef>,
 }
 
+/// A `TensorProto` whose values are stored as they lie in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tensor {
+    pub(crate) dtype: i64,
+    /// A serialised `TensorShapeProto`.
+    pub(crate) shape: Bytes,
+    pub(crate) content: Bytes,
+}
+
+/// An `AttrValue` that holds text (`s`).
+pub(crate) fn text_attr(text: &str) -> Bytes {
+    let mut value = Writer::default();
+    value.bytes(2, text.as_bytes());
+    value.finish().into()
+}
+
+/// An `AttrValue` that holds a serialised `TensorShapeProto` (`shape`).
+pub(crate) fn shape_attr(shape: &Bytes) -> Bytes {
+    let mut value = Writer::default();
+    value.bytes(7, shape);
+    value.finish().into()
+}
+
+impl Tensor {
+    fn decode(bytes: &Bytes) -> Option<Tensor> {
+        let mut tensor = Tensor { dtype: 0, shape: Bytes::new(), content: Bytes::new() };
+        for field in fields(bytes)? {
+            match field.number {
+                1 => tensor.dtype = field.value.int()?,
+                2 => tensor.shape = field.value.bytes()?.clone(),
+                4 => tensor.content = field.value.bytes()?.clone(),
+                _ => {}
+            }
+        }
+        Some(tensor)
+    }
+
+    /// `None` where a dimension is open or cannot be read.
+    pub(crate) fn dims(&self) -> Option<Vec<usize>> {
+        let dims = fields(&self.shape)?;
+        let size = |dim: &Field| {
+            let size = fields(dim.value.bytes()?)?.into_iter().rev().find(|field| field.number == 1);
+            size.map_or(Some(0), |size| usize::try_from(size.value.int()?).ok())
+        };
+        dims.iter().map(|field| if field.number == 2 { size(field) } else { None }).collect()
+    }
+}
+
 impl GraphDef {
     const NODE: u32 = 1;
     const LIBRARY: u32 = 2;
@@ -145,6 +193,11 @@ impl NodeDef {
     /// A `DataType` (`type`).
     pub(crate) fn data_type(&self, name: &str) -> Option<i64> {
         self.attr(name, 6)?.int()
+    }
+
+    /// A constant's value (`tensor`).
+    pub(crate) fn tensor(&self, name: &str) -> Option<Tensor> {
+        Tensor::decode(self.attr(name, 8)?.bytes()?)
     }
 
     /// Names of the functions in all attributes (`func` and `list.func`); `None` where one cannot be read.
