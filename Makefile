@@ -44,7 +44,8 @@ JAR := dist/spark-deep-learning_2.13-$(VERSION).jar
 STAMPS := target/stamps
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -type f ! -name '*.md' ! -path '*/tests/*')
 WHEEL_SOURCES := $(RUST_SOURCES) pyproject.toml README.md LICENSE NOTICE $(shell find python -type f ! -path '*/__pycache__/*' ! -name '*.so')
-JAR_SOURCES := $(RUST_SOURCES) build.sbt LICENSE NOTICE $(shell find project -maxdepth 1 -type f; find jvm/src/main -type f)
+JAR_SOURCES := $(RUST_SOURCES) build.sbt LICENSE NOTICE \
+	$(shell find project -maxdepth 1 -type f; find jvm/src/main spark-package/examples/scala -type f)
 
 # What the tests run: the wheel as installed, never the source tree, and the jar as built.
 SITE := $(CURDIR)/target/site
@@ -99,9 +100,10 @@ $(STAMPS)/wheel: $(WHEEL_SOURCES) | $(VENV)/done $(NASM)/done
 
 $(STAMPS)/jar: $(JAR_SOURCES) | $(VENV)/done $(NASM)/done $(SBT_LAUNCH)
 	@mkdir -p dist $(STAMPS)
-	rm -rf dist/*.jar dist/maven
-	$(SBT) publish
+	rm -rf dist/*.jar dist/maven dist/examples
+	$(SBT) publish examples/package
 	cp dist/maven/sparkdl/spark-deep-learning_2.13/$(VERSION)/$(notdir $(JAR)) $(JAR)
+	mkdir -p dist/examples && cp spark-package/examples/target/scala-2.13/*-examples_2.13-$(VERSION).jar dist/examples/
 	touch $@
 
 check-contents: build  ## What the jar and the wheel carry, against spark-package/contents.allow

@@ -23,6 +23,13 @@ DECODE = {
     "threads": "1",
 }
 
+MODEL = {key: value for key, value in DECODE.items() if key not in ("height", "width")} | {
+    "task": "features",
+    "pooling": "avg",
+    "topK": "5",
+    "labels": "",
+}
+
 
 def batch_of(*files):
     return pa.record_batch([pa.array(files, pa.binary())], ["picture"])
@@ -152,3 +159,26 @@ def test_tensorflow_is_found_in_this_python_and_says_so_in_one_line(tmp_path):
 
 def test_the_bridge_leaves_the_root_logger_alone():
     assert logging.getLogger("sparkdl").handlers == []
+
+
+def test_a_forked_child_may_not_run_what_its_parent_loaded(tiny):
+    """TensorFlow's threads and locks do not live on in a fork: the child must be told, not hang."""
+    code = (
+        "import os, sys, pyarrow as pa\n"
+        "from sparkdl import _engine, _native\n"
+        "places = [('tensorflowPath', ''), ('tensorflowClasspath', ''), ('python', sys.executable)]\n"
+        "_native.load_tensorflow(places)\n"
+        f"model = _native.Model({list(MODEL.items())!r} + [('model', {tiny!r})])\n"
+        "batch = pa.record_batch([pa.array([b'no picture'])], ['picture'])\n"
+        "model.run(batch)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    try:\n"
+        "        model.run(batch)\n"
+        "        os._exit(1)\n"
+        "    except _engine.SparkDLError as error:\n"
+        "        os._exit(0 if 'fork' in str(error) else 2)\n"
+        "_, status = os.waitpid(child, 0)\n"
+        "assert os.waitstatus_to_exitcode(status) == 0, status\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
