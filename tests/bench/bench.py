@@ -22,9 +22,9 @@ import process_tree
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-FOLDER = ROOT / "target/bench"
 ROUNDS = int(os.environ.get("SPARKDL_BENCH_ROUNDS", "3"))
 PICTURES = int(os.environ.get("SPARKDL_BENCH_PICTURES", "1000"))
+FOLDER = ROOT / f"target/bench/{PICTURES}"
 NAMES = {
     "jvm": "ours, JVM path",
     "python": "ours, Python path",
@@ -41,7 +41,7 @@ Way = dict[str, Any]
 
 def prepare() -> dict[str, float]:
     """The pictures and the network, made once for a number of pictures."""
-    made = FOLDER / f"made-{PICTURES}.json"
+    made = FOLDER / "made.json"
     if not made.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         medians = photos.write(FOLDER, PICTURES)

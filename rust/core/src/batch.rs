@@ -11,9 +11,6 @@ use crate::model::Shared;
 use crate::pool::{self, Job};
 use crate::{Error, ErrorKind, Result};
 
-/// Pictures of one run of TensorFlow.
-const MICRO_BATCH: usize = 4;
-
 /// Values of every row, in order (zeros where there is a reason), and the reasons.
 pub(crate) struct Outcome {
     pub(crate) values: Vec<f32>,
@@ -60,7 +57,7 @@ pub(crate) fn run(
                 format!("{rows} rows of {width} values do not fit into one column: lower batchSize."),
             )
         })?;
-    let pieces = rows.div_ceil(MICRO_BATCH);
+    let pieces = rows.div_ceil(model.session()?.micro_batch());
     let run = Arc::new(Run {
         model: model.clone(),
         column,
@@ -112,10 +109,10 @@ impl Run {
 
     fn piece(&self, piece: usize, workspace: &mut Workspace) -> Result<Outcome> {
         self.model.check_cancelled()?;
-        let start = piece * MICRO_BATCH;
-        let rows = start..(start + MICRO_BATCH).min(self.rows);
-        let count = rows.len();
         let (session, width) = (self.model.session()?, self.model.width());
+        let start = piece * session.micro_batch();
+        let rows = start..(start + session.micro_batch()).min(self.rows);
+        let count = rows.len();
         let began = Instant::now();
         let mut input = match workspace.input.take() {
             Some(input) if input.dims().first() == Some(&(count as u64)) => input,

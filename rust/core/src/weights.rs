@@ -11,6 +11,13 @@ use crate::graph::proto::GraphDef;
 pub(crate) struct MappedWeights {
     #[cfg(target_os = "linux")]
     _files: Vec<std::os::fd::OwnedFd>,
+    bytes: usize,
+}
+
+impl MappedWeights {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 #[cfg(not(all(target_os = "linux", target_endian = "little")))]
@@ -55,11 +62,12 @@ mod linux {
             .filter_map(|node| matrix(node).map(|(shape, content)| (node, shape, content)))
             .collect();
         found.sort_by_key(|(_, _, content)| std::cmp::Reverse(content.len()));
-        let mut files = Vec::new();
+        let (mut files, mut bytes) = (Vec::new(), 0);
         for (node, shape, content) in found.into_iter().take(MAX_FILES) {
             match memory_file(&content) {
                 Ok((file, path)) => {
                     files.push(file);
+                    bytes += content.len();
                     node.op = "ImmutableConst".to_owned();
                     node.attrs.remove("value");
                     node.attrs.insert("shape".to_owned(), shape_attr(&shape));
@@ -71,14 +79,13 @@ mod linux {
                 }
             }
         }
-        MappedWeights { _files: files }
+        MappedWeights { _files: files, bytes }
     }
 
     /// Shape and content of a large float32 constant that is stored as it lies in memory.
     fn matrix(node: &NodeDef) -> Option<(Bytes, Bytes)> {
         let tensor = node.tensor("value")?;
-        let values =
-            tensor.dims()?.into_iter().try_fold(1_usize, |product, dim| product.checked_mul(dim))?;
+        let values = tensor.dims()?.into_iter().try_fold(1_usize, |product, dim| product.checked_mul(dim))?;
         let whole = values.checked_mul(size_of::<f32>()) == Some(tensor.content.len());
         (tensor.dtype == DT_FLOAT && whole && tensor.content.len() >= WORTH_A_FILE)
             .then_some((tensor.shape, tensor.content))
