@@ -116,12 +116,18 @@ def _open(task: Task) -> _native.Model:
         bundle = SparkFiles.get(task.bundle)
     else:
         bundle = str(_shipping.unpacked(task.bundle, task.carried))
-    return _native.Model([("model", bundle), *task.options, ("threads", str(_threads(task)))])
+    return _native.Model([("model", bundle), *task.options, ("threads", str(threads(task.threads)))])
 
 
-def _threads(task: Task) -> int:
+def configured_threads(spark: Any) -> int:
+    """Threads of one native call as the session's settings have them; 0: not set."""
+    return int(spark.conf.get("spark.sparkdl.threads", None) or 0)
+
+
+def threads(configured: int) -> int:
+    """Threads of one native call in this process; 0 lets the core choose."""
     # Spark starts a worker process per task and tells it by this variable how many cores the task has.
-    asked = task.threads or int(os.environ.get("SPARKDL_THREADS") or 0)
+    asked = configured or int(os.environ.get("SPARKDL_THREADS") or 0)
     cores = os.environ.get("OMP_NUM_THREADS", "")
     return asked or (int(cores) if cores.isdigit() else 0)
 

@@ -32,6 +32,9 @@ def folder(tmp_path: Path) -> Path:
     Image.fromarray(smooth(33, 18, 3)).save(tmp_path / "old.bmp")
     Image.fromarray(smooth(64, 48, 3)).save(tmp_path / "a name, 50% [é]+&.jpg", quality=90)
     Image.fromarray(smooth(40, 40, 1)[..., 0]).save(tmp_path / "grey.jpg", quality=90)
+    few = Image.fromarray(smooth(11, 23, 3)).quantize(8)
+    few.save(tmp_path / "opaque.gif")
+    few.save(tmp_path / "transparent.gif", transparency=3)
     (tmp_path / "text.jpg").write_text("no picture at all")
     whole = (tmp_path / "a name, 50% [é]+&.jpg").read_bytes()
     (tmp_path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
@@ -52,7 +55,7 @@ def test_metadata_and_pixels_equal_sparks_image_source(spark: Any, folder: Path)
     (folder / "truncated.jpg").unlink()  # Spark fills up what is missing; we do not
     ours = rows_by_name(imageIO.readImages(str(folder)))
     sparks = rows_by_name(spark.read.format("image").load(str(folder)))
-    assert len(ours) == 7
+    assert len(ours) == 9
     for name, expected in sparks.items():
         found = ours.pop(name)
         assert found[:5] == expected[:5], name
@@ -71,7 +74,7 @@ def test_a_text_file_and_a_truncated_picture_are_invalid_image_rows(spark: Any, 
 
 def test_dropInvalid_leaves_out_what_cannot_be_decoded(spark: Any, folder: Path) -> None:
     images = rows_by_name(imageIO.readImages(str(folder), dropInvalid=True))
-    assert len(images) == 6
+    assert len(images) == 8
     assert {"text.jpg", "truncated.jpg"}.isdisjoint(images)
 
 
@@ -84,8 +87,8 @@ def test_globs_lists_and_single_files_are_read(spark: Any, folder: Path) -> None
 def test_sub_folders_are_read_when_asked_for(spark: Any, folder: Path) -> None:
     (folder / "below").mkdir()
     (folder / "colour.png").rename(folder / "below" / "colour.png")
-    assert imageIO.readImages(str(folder)).count() == 7
-    assert imageIO.readImages(str(folder), recursive=True).count() == 8
+    assert imageIO.readImages(str(folder)).count() == 9
+    assert imageIO.readImages(str(folder), recursive=True).count() == 10
 
 
 def test_columns_of_partitioned_folders_follow_the_image(spark: Any, tmp_path: Path) -> None:
@@ -186,7 +189,7 @@ def test_resizing_makes_the_size_and_keeps_invalid_rows(spark: Any, folder: Path
     missing = read.limit(1).select(F.lit(None).cast(imageIO.columnSchema).alias("image"))
     images = [row[0] for row in read.union(missing).select(resize("image")).collect()]
     sizes = sorted((image.height, image.width) for image in images if image)
-    assert sizes == [(-1, -1)] * 2 + [(6, 10)] * 6
+    assert sizes == [(-1, -1)] * 2 + [(6, 10)] * 8
     assert images.count(None) == 1
     colour = next(image for image in images if image and image.origin.endswith("colour.png"))
     expected = np.asarray(Image.fromarray(smooth(20, 31, 3)).resize((10, 6), Image.Resampling.BOX), int)

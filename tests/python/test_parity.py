@@ -4,9 +4,11 @@ import os
 
 import numpy as np
 import pytest
+from pyspark.sql import DataFrame
 
 from pictures import encoded, huge_header, picture
 from sparkdl import DeepImageFeaturizer, DeepImagePredictor, SparkDLError, _engine
+from sparkdl.image import imageIO
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("SPARKDL_TEST_FACE") != "jvm",
@@ -137,3 +139,17 @@ def test_both_paths_refuse_with_the_same_words_and_kind(spark, on_python, tiny, 
         python.value.kind,
         str(python.value),
     )
+
+
+def test_both_read_the_same_files_into_the_same_rows_and_take_the_same_sample(spark, tmp_path):
+    for number in range(40):
+        (tmp_path / f"no {number} [é].png").write_bytes(encoded(picture(number)))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    reader = spark._jvm.sparkdl.image
+    for ratio, seed in ((1.0, 0), (0.5, 7), (0.5, 2**40)):
+        scala_options = reader.ImageReadOptions(False, ratio, seed, False, 0, 89_478_485, False)
+        in_scala = reader.ImageIO.readImages(str(tmp_path), scala_options)
+        in_python = imageIO.readImages(str(tmp_path), sampleRatio=ratio, seed=seed)
+        found = sorted(map(tuple, in_python.select("image.*").collect()))
+        assert found == sorted(map(tuple, DataFrame(in_scala, spark).select("image.*").collect()))
+        assert len(found) == 41 if ratio == 1.0 else 10 < len(found) < 31

@@ -31,14 +31,13 @@ _IMAGE = pa.struct(
 _ROWS_OF_A_CALL = 32
 _HASHES = 1 << 32
 
-# Every option of the core; the size is added.
+# Every option of the core but the size and `threads`, which are added.
 _DECODING = {
     "scaleHint": "SCALE_AREA_AVERAGING",
     "resizeMode": "stretch",
     "maxPixels": "89478485",
     "applyExifOrientation": "false",
     "fastDecode": "false",
-    "threads": "0",
 }
 
 
@@ -66,14 +65,10 @@ def readImages(
     """
     _require(0 < sampleRatio <= 1, f"sampleRatio must be above 0 and at most 1 but was {sampleRatio}.")
     _require(maxPixels >= 1, f"maxPixels must be at least 1 but was {maxPixels}.")
-    files = (
-        _session(spark)
-        .read.format("binaryFile")
-        .option("recursiveFileLookup", str(recursive).lower())
-        .load(path)
-    )
+    session = _session(spark)
+    files = session.read.format("binaryFile").option("recursiveFileLookup", str(recursive).lower()).load(path)
     if sampleRatio < 1:
-        hashed = F.pmod(F.xxhash64("_metadata.file_path", F.lit(seed)), F.lit(_HASHES))
+        hashed = F.pmod(F.xxhash64("_metadata.file_path", F.lit(seed).cast("bigint")), F.lit(_HASHES))
         files = files.filter(hashed < F.lit(int(sampleRatio * _HASHES)))
     partitioning = files.schema.fields[4:]  # behind path, modificationTime, length and content
     # Spark's image source writes file:///a where the file's metadata have file:/a.
@@ -82,7 +77,8 @@ def readImages(
     encoded = _spread(files.select(origin.alias("origin"), F.col("content"), *extra), numPartitions)
     schema = StructType([*imageSchema.fields, *(StructField(f.name, f.dataType, True) for f in partitioning)])
     options = {"maxPixels": str(maxPixels), "applyExifOrientation": str(applyExifOrientation).lower()}
-    return encoded.mapInArrow(_Decoder(dropInvalid, options), schema)
+    decoder = _Decoder(dropInvalid, options, _engine.configured_threads(session))
+    return encoded.mapInArrow(decoder, schema)
 
 
 def readImagesWithCustomFn(
@@ -119,7 +115,7 @@ def resize_function(height: int, width: int) -> Callable[..., Any]:
     def resize(images: pa.Array) -> pa.Array:
         images = images.cast(_IMAGE)
         invalid = pc.equal(images.field("mode"), -1).fill_null(False)
-        return pc.if_else(invalid, images, _decoded(images, options))
+        return pc.if_else(invalid, images, _decoded(images, options, 0))
 
     make: Any = arrow_udf  # its types know no structs
     udf: Callable[..., Any] = make(resize, columnSchema)
@@ -129,8 +125,9 @@ def resize_function(height: int, width: int) -> Callable[..., Any]:
 class _Decoder:
     """Batches of origin, content and further columns to batches of image and the further columns."""
 
-    def __init__(self, drop_invalid: bool, options: dict[str, str]) -> None:
+    def __init__(self, drop_invalid: bool, options: dict[str, str], threads: int) -> None:
         self._drop_invalid = drop_invalid
+        self._threads = threads
         self._options = {**_DECODING, **options, "height": "0", "width": "0"}
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -140,7 +137,7 @@ class _Decoder:
 
     def _decode(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         try:
-            images = _decoded(batch.column(1), self._options)
+            images = _decoded(batch.column(1), self._options, self._threads)
         except SparkDLError as error:
             if error.kind != "InvalidBatch" or batch.num_rows == 1:
                 raise
@@ -156,10 +153,11 @@ class _Decoder:
         yield pa.RecordBatch.from_arrays(columns, names)
 
 
-def _decoded(pictures: pa.Array, options: dict[str, str]) -> pa.StructArray:
+def _decoded(pictures: pa.Array, options: dict[str, str], threads: int) -> pa.StructArray:
     """Encoded files or image structs to image structs, null where a picture is invalid."""
     batch = pa.RecordBatch.from_arrays([pictures], ["picture"])
-    return _engine.decode_images(batch, list(options.items())).column(0)
+    pairs = [*options.items(), ("threads", str(_engine.threads(threads)))]
+    return _engine.decode_images(batch, pairs).column(0)
 
 
 def _with_origin(images: pa.StructArray, origins: pa.Array) -> pa.StructArray:

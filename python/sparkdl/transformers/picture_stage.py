@@ -225,7 +225,7 @@ class PictureStage(
             carried=carried,
             options=tuple((self._task() | self._picture_options()).items()),
             tensorflow_path=spark.conf.get("spark.sparkdl.tensorflow.path", None) or "",
-            threads=int(spark.conf.get("spark.sparkdl.threads", None) or 0),
+            threads=_engine.configured_threads(spark),
             column=schema.names.index(self.getInputCol()),
             name_columns=picture_columns.name_columns(schema),
             batch_size=min(self.getBatchSize(), max(1, _engine.MAX_NUMBERS // size)),

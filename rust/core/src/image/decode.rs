@@ -80,7 +80,11 @@ fn decode_other(
     decoder.set_limits(limits).map_err(reason)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let colour = decoder.color_type();
-    let layout = Layout::of(colour).ok_or_else(|| format!("{} samples are not read", float_name(colour)))?;
+    let mut layout =
+        Layout::of(colour).ok_or_else(|| format!("{} samples are not read", float_name(colour)))?;
+    if format == ImageFormat::Gif && is_opaque_gif(file) {
+        layout.kept = 3;
+    }
     let len = usize::try_from(bytes).map_err(|_| "too large for this machine".to_owned())?;
     let raw = sized(pixels, len);
     decoder.read_image(raw).map_err(reason)?;
@@ -92,6 +96,17 @@ fn decode_other(
 #[cfg(not(feature = "libjpeg-turbo"))]
 pub(super) fn decode_jpeg(file: &[u8], max_pixels: u64, pixels: &mut Vec<u8>) -> Reasoned<Frame> {
     decode_other(file, ImageFormat::Jpeg, max_pixels, pixels).map(|(frame, _)| frame)
+}
+
+/// Whether the first frame names no transparent colour and fills the screen; the `image` crate gives every GIF an alpha.
+fn is_opaque_gif(file: &[u8]) -> bool {
+    let mut options = gif::DecodeOptions::new();
+    options.skip_frame_decoding(true);
+    let Ok(mut decoder) = options.read_info(file) else { return false };
+    let screen = (decoder.width(), decoder.height());
+    let Ok(Some(frame)) = decoder.next_frame_info() else { return false };
+    frame.transparent.is_none()
+        && (frame.left, frame.top, frame.width, frame.height) == (0, 0, screen.0, screen.1)
 }
 
 fn reason(format: ImageFormat, error: &ImageError) -> String {

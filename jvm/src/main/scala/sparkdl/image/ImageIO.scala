@@ -2,7 +2,7 @@ package sparkdl.image
 
 import org.apache.spark.ml.image.ImageSchema
 import org.apache.spark.sql.{DataFrame, Encoders, Row, SparkSession}
-import org.apache.spark.sql.functions.{col, input_file_name}
+import org.apache.spark.sql.functions.{col, input_file_name, lit, pmod, xxhash64}
 import org.apache.spark.sql.types.{StructField, StructType}
 
 import sparkdl.engine.{EngineConf, ImageDecoder}
@@ -14,7 +14,7 @@ import sparkdl.params.HasPictureOptions
  *
  * @param recursive whether folders below the path are read too
  * @param sampleRatio share of the files to read, above 0 and at most 1
- * @param seed which files a sample holds
+ * @param seed which files a sample holds, by a hash of their paths and this; as in Python
  * @param dropInvalid whether files that cannot be decoded are left out, rather than given as Spark's invalid-image row
  * @param numPartitions partitions of the result; 0 leaves that to Spark
  * @param maxPixels most pixels a picture may have; larger ones are invalid
@@ -53,18 +53,25 @@ object ImageIO {
    * Nothing is decoded until the result is used. Empty files are passed over, as by all file sources.
    */
   def readImages(path: String, options: ImageReadOptions): DataFrame = {
-    val files = SparkSession.active.read
+    val found = SparkSession.active.read
       .format("binaryFile")
       .option("recursiveFileLookup", options.recursive.toString)
       .load(path)
+    val files = if (options.sampleRatio < 1) sampled(found, options) else found
     val folders = files.schema.fields.drop(4)
     // The image source's origin is this, a URL; binaryFile's own column path is written in another way.
     val contents = Seq(input_file_name(), col("content"))
     val encoded = files.select(contents ++ folders.map(f => col(s"`${f.name}`")): _*)
-    val sampled = if (options.sampleRatio < 1) encoded.sample(options.sampleRatio, options.seed) else encoded
-    val spread = if (options.numPartitions > 0) sampled.repartition(options.numPartitions) else sampled
+    val spread = if (options.numPartitions > 0) encoded.repartition(options.numPartitions) else encoded
     val decode = new DecodeFiles(options, EngineConf.of(files.sparkSession))
     spread.mapPartitions(decode)(Encoders.row(StructType(imageField +: folders)))
+  }
+
+  /** The files whose hash falls below the ratio: the same ones each time, and in Python; the others are not opened. */
+  private def sampled(files: DataFrame, options: ImageReadOptions): DataFrame = {
+    val hashes = 1L << 32
+    val hash = pmod(xxhash64(col("_metadata.file_path"), lit(options.seed)), lit(hashes))
+    files.where(hash < lit((options.sampleRatio * hashes).toLong))
   }
 
   /** File sources say of every field that it may be null; so do we, to have the image source's very schema. */
