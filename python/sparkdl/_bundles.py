@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import os
 import re
 import subprocess
@@ -49,7 +50,7 @@ def resolve(
     if not _is_bundle(target):  # Asked before the lock too: a folder filled in advance may be read-only.
         with locked(target):
             if not _is_bundle(target):
-                _export_elsewhere(row, weights, target, spark)
+                _make(row, weights, target, spark)
     return target
 
 
@@ -119,6 +120,21 @@ def _digest_of(weights: str) -> str:
 @functools.lru_cache(maxsize=256)
 def _digest_memo(path: str, size: int, modified: int) -> str:
     return digest(Path(path))
+
+
+def _make(row: NamedModel, weights: str, target: Path, spark: Any | None) -> None:
+    """Makes the bundle natively, or with Keras where the native reader refuses the file."""
+    if weights != PUBLISHED:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _engine.convert_keras(weights, target, row.name)
+        except SparkDLValueError as error:
+            if error.kind != "InvalidModel":
+                raise
+            logging.getLogger("sparkdl").info("%s Keras is asked instead.", error)
+        else:
+            return
+    _export_elsewhere(row, weights, target, spark)
 
 
 def _export_elsewhere(row: NamedModel, weights: str, target: Path, spark: Any | None) -> None:

@@ -52,6 +52,12 @@ def describe_bundle(path: str | os.PathLike[str]) -> tuple[str, str]:
     return _native.describe_bundle(path)
 
 
+def convert_keras(file: str | os.PathLike[str], output: str | os.PathLike[str], model_name: str) -> None:
+    """Writes a whole Keras file as a bundle. Needs neither Keras nor TensorFlow."""
+    options = {"file": os.fspath(file), "output": os.fspath(output), "modelName": model_name}
+    _native.convert_keras(list(options.items()))
+
+
 def decode_images(batch: pa.RecordBatch, options: list[tuple[str, str]]) -> pa.RecordBatch:
     """Decodes a batch of one picture column into columns `image` (Spark's image struct) and `error`."""
     return pa.record_batch(_native.decode_images(batch, options))

@@ -41,15 +41,20 @@ def network(row: NamedModel, **arguments: Any) -> Any:
             layer.set_weights(
                 [_weight(w.path.rsplit("/", 1)[-1], layer, w.shape, rng) for w in layer.weights]
             )
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()  # Normalization computes with a copy of its weights.
     calibrate(model, row, rng)
     return model
 
 
-def exported(row: NamedModel, pixels: Pixels, bundle: Path) -> Outputs:
-    """Writes the row's seeded network as a bundle; gives what Keras makes of RGB pixels [n, h, w, 3]."""
+def exported(row: NamedModel, pixels: Pixels, bundle: Path, file: Path) -> Outputs:
+    """Writes the row's seeded network as a bundle and as Keras' own file; gives what Keras makes of RGB pixels
+    [n, h, w, 3].
+    """
     model = network(row)
     reference = keras_outputs(model, row, pixels)
     sparkdl.export(row.name, bundle, weights=model)
+    model.save(file)
     return reference
 
 

@@ -221,3 +221,18 @@ def test_a_bundle_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_weights_of_another_type_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SparkDLValueError, match=r"weights must be .* but was int"):
         _bundles.resolve("MobileNet", 3, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mobilenet.keras", "mobilenet.h5"])
+def test_a_whole_keras_file_is_read_without_keras(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("Keras was asked")
+
+    monkeypatch.setattr(_bundles, "_export_elsewhere", refuse)
+    file = TINY.parents[1] / "keras" / name
+    bundle = _bundles.resolve("MobileNet", str(file), cache_dir=tmp_path)
+    manifest = json.loads(_engine.describe_bundle(bundle)[0])
+    assert manifest["source"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert manifest["outputs"]["featuresAvg"]["shape"] == [40]

@@ -106,15 +106,20 @@ def assert_tells_pictures_apart(reference: seeded.Outputs) -> None:
 @pytest.mark.parametrize("row", named_models(), ids=lambda row: row.name)
 def test_features_and_logits_equal_keras(row: NamedModel, spark: Any, face: str, tmp_path: Path) -> None:
     files, pixels = pictures(row)
-    bundle = tmp_path / "seeded.sparkdl"
+    bundle, file = tmp_path / "seeded.sparkdl", tmp_path / "seeded.keras"
     # In a process of its own: what Keras and export take for the larger networks is given back at its end.
     with ProcessPoolExecutor(1, get_context("spawn")) as keras_process:
-        reference = keras_process.submit(seeded.exported, row, pixels, bundle).result()
+        reference = keras_process.submit(seeded.exported, row, pixels, bundle, file).result()
     assert_tells_pictures_apart(reference)
     if face == "python":
         assert_equal(core_outputs(bundle, files), reference)
     assert_equal(stage_outputs(spark, bundle, files), reference)
-    os.unlink(bundle)  # Up to 550 MB each.
+    os.unlink(bundle)  # Up to 550 MB each, and the file.
+    if face == "python":
+        _engine.convert_keras(file, bundle, row.name)  # Read without Keras, the file gives the same.
+        assert_equal(core_outputs(bundle, files), reference)
+        os.unlink(bundle)
+    os.unlink(file)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ mod manifest;
 
 use std::path::Path;
 
-pub(crate) use archive::digest_of;
+pub(crate) use archive::{check_members, digest_of, hex, unreadable};
 pub(crate) use manifest::{Manifest, Output};
 
 use crate::graph::GraphFile;

@@ -6,6 +6,7 @@ mod cache;
 mod error;
 mod graph;
 pub mod image;
+pub mod keras;
 mod metrics;
 mod model;
 mod named_models;

@@ -81,6 +81,27 @@ impl RuntimeOptions {
     }
 }
 
+/// The options of `keras::convert`.
+#[derive(Debug, Clone)]
+pub(crate) struct KerasOptions {
+    pub(crate) file: PathBuf,
+    pub(crate) output: PathBuf,
+    pub(crate) model_name: String,
+}
+
+impl KerasOptions {
+    pub(crate) fn parse(options: &Options) -> Result<Self> {
+        let mut pairs = Pairs::new(options)?;
+        let parsed = KerasOptions {
+            file: PathBuf::from(pairs.take("file")?),
+            output: PathBuf::from(pairs.take("output")?),
+            model_name: pairs.take("modelName")?.to_owned(),
+        };
+        pairs.finish(&[])?;
+        Ok(parsed)
+    }
+}
+
 /// The pairs not yet read, and the keys that were.
 struct Pairs<'a> {
     left: HashMap<&'a str, &'a str>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use jni::objects::{JByteBuffer, JClass, JLongArray, JObjectArray, JString};
 use jni::sys::{jint, jlong};
 use jni::{EnvUnowned, jni_mangle};
-use sparkdl_core::{ErrorKind, Model, bundle, image, imagenet_labels, named_models, runtime};
+use sparkdl_core::{ErrorKind, Model, bundle, image, imagenet_labels, keras, named_models, runtime};
 
 use crate::handle::{MODELS, RESULTS};
 use crate::policy::enter;
@@ -67,6 +67,11 @@ pub fn describe_bundle<'local>(
         let description = bundle::describe(Path::new(&convert::string(env, &path)?))?;
         convert::strings(env, &[&description.manifest, &description.digest])
     })
+}
+
+#[jni_mangle("sparkdl.ffi.NativeApi")]
+pub fn convert_keras<'local>(env: EnvUnowned<'local>, _: JClass<'local>, options: Strings<'local>) {
+    enter(env, |env| Ok(keras::convert(&convert::pairs(env, &options)?)?))
 }
 
 #[jni_mangle("sparkdl.ffi.NativeApi")]

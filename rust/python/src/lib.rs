@@ -21,7 +21,8 @@ mod _native {
     use crate::model::Model;
     #[pymodule_export]
     use crate::{
-        decode_images, describe_bundle, error_kinds, imagenet_labels, load_tensorflow, named_models, version,
+        convert_keras, decode_images, describe_bundle, error_kinds, imagenet_labels, load_tensorflow,
+        named_models, version,
     };
 
     #[pymodule_init]
@@ -50,6 +51,12 @@ fn describe_bundle(py: Python<'_>, path: std::path::PathBuf) -> PyResult<(String
         let description = sparkdl_core::bundle::describe(&path)?;
         Ok((description.manifest, description.digest))
     })
+}
+
+/// Writes a whole Keras file as a bundle. Needs neither Keras nor TensorFlow.
+#[pyfunction]
+fn convert_keras(py: Python<'_>, options: OptionPairs) -> PyResult<()> {
+    enter::enter(py, || sparkdl_core::keras::convert(&options))
 }
 
 /// Decodes a batch of one picture column into columns `image` (Spark's image struct) and `error`.

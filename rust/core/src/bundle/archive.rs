@@ -28,52 +28,12 @@ impl Archive {
         let zip = ZipArchive::new(BufReader::new(file))
             .map_err(|e| damaged(&shown, "it is not a readable zip file").with_source(e))?;
         let mut archive = Archive { zip, shown };
-        archive.check_members()?;
+        check_members(&mut archive.zip, &|what| damaged(&archive.shown, what))?;
         Ok(archive)
     }
 
     pub(super) fn shown(&self) -> &str {
         &self.shown
-    }
-
-    fn check_members(&mut self) -> Result<()> {
-        if self.zip.has_duplicate_names() {
-            return Err(damaged(&self.shown, "it has two members of one name"));
-        }
-        if self.zip.len() > MAX_MEMBERS {
-            return Err(damaged(
-                &self.shown,
-                &format!("it has {} members, at most {MAX_MEMBERS}", self.zip.len()),
-            ));
-        }
-        for index in 0..self.zip.len() {
-            let member = self.zip.by_index_raw(index).map_err(|e| {
-                damaged(&self.shown, &format!("its member {index} cannot be read")).with_source(e)
-            })?;
-            let name = member
-                .name()
-                .map_err(|e| damaged(&self.shown, "a member's name is not text").with_source(e))?;
-            let inside = member.enclosed_name().is_some_and(|path| path.as_os_str() == name.as_ref());
-            if !inside || name.contains('\\') || member.is_symlink() {
-                return Err(damaged(
-                    &self.shown,
-                    &format!("its member {name:?} is not a plain file inside the bundle"),
-                ));
-            }
-            if member.encrypted() {
-                return Err(damaged(&self.shown, &format!("its member {name} is encrypted")));
-            }
-            if member.size() / MAX_RATIO > member.compressed_size() {
-                let (size, compressed) = (member.size(), member.compressed_size());
-                return Err(damaged(
-                    &self.shown,
-                    &format!(
-                        "its member {name} claims {size} bytes from {compressed}, more than {MAX_RATIO} to 1"
-                    ),
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// One whole member; zip's own checksum is verified on the way.
@@ -102,6 +62,40 @@ impl Archive {
     }
 }
 
+/// Refuses members that no honest writer makes: doubled or outside names, links, encryption, bombs. `wrong` makes the
+/// error of what is wrong with the file.
+pub(crate) fn check_members(
+    zip: &mut ZipArchive<BufReader<File>>,
+    wrong: &dyn Fn(&str) -> Error,
+) -> Result<()> {
+    if zip.has_duplicate_names() {
+        return Err(wrong("it has two members of one name"));
+    }
+    if zip.len() > MAX_MEMBERS {
+        return Err(wrong(&format!("it has {} members, at most {MAX_MEMBERS}", zip.len())));
+    }
+    for index in 0..zip.len() {
+        let member = zip
+            .by_index_raw(index)
+            .map_err(|e| wrong(&format!("its member {index} cannot be read")).with_source(e))?;
+        let name = member.name().map_err(|e| wrong("a member's name is not text").with_source(e))?;
+        let inside = member.enclosed_name().is_some_and(|path| path.as_os_str() == name.as_ref());
+        if !inside || name.contains('\\') || member.is_symlink() {
+            return Err(wrong(&format!("its member {name:?} is not a plain file inside it")));
+        }
+        if member.encrypted() {
+            return Err(wrong(&format!("its member {name} is encrypted")));
+        }
+        if member.size() / MAX_RATIO > member.compressed_size() {
+            let (size, compressed) = (member.size(), member.compressed_size());
+            return Err(wrong(&format!(
+                "its member {name} claims {size} bytes from {compressed}, more than {MAX_RATIO} to 1"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// SHA-256 of a whole file, in lower-case hex.
 pub(crate) fn digest_of(path: &Path) -> Result<String> {
     let mut file = open_file(path)?;
@@ -112,7 +106,7 @@ pub(crate) fn digest_of(path: &Path) -> Result<String> {
             Ok(0) => return Ok(hex(&hash.finalize())),
             Ok(count) => hash.update(buffer.get(..count).unwrap_or_default()),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(unreadable(path, e)),
+            Err(e) => return Err(unreadable("bundle", path, e)),
         }
     }
 }
@@ -121,12 +115,12 @@ pub(super) fn hex_sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn open_file(path: &Path) -> Result<File> {
-    let file = File::open(path).map_err(|e| unreadable(path, e))?;
+    let file = File::open(path).map_err(|e| unreadable("bundle", path, e))?;
     if file.metadata().is_ok_and(|found| found.is_dir()) {
         return Err(damaged(
             &path.display().to_string(),
@@ -136,10 +130,11 @@ fn open_file(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn unreadable(path: &Path, cause: std::io::Error) -> Error {
+/// An error about a file that cannot be opened or read; `what` it should be.
+pub(crate) fn unreadable(what: &str, path: &Path, cause: std::io::Error) -> Error {
     Error::new(
         ErrorKind::Io,
-        format!("Cannot read the bundle {}: check that the file is there and readable.", path.display()),
+        format!("Cannot read the {what} {}: check that the file is there and readable.", path.display()),
     )
     .with_source(cause)
 }

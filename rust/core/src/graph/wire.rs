@@ -106,7 +106,7 @@ impl Writer {
         Writer { bytes: Vec::with_capacity(capacity) }
     }
 
-    fn varint(&mut self, mut number: u64) {
+    pub(crate) fn varint(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.bytes.push((number & 0x7f) as u8 | 0x80);
             number >>= 7;
@@ -119,9 +119,19 @@ impl Writer {
         self.varint(value.cast_unsigned());
     }
 
-    pub(crate) fn bytes(&mut self, number: u32, value: &[u8]) {
+    pub(crate) fn float(&mut self, number: u32, value: f32) {
+        self.varint(u64::from(number) << 3 | 5);
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Announces text, bytes or a message of this length, which the caller appends.
+    pub(crate) fn header(&mut self, number: u32, length: usize) {
         self.varint(u64::from(number) << 3 | 2);
-        self.varint(value.len() as u64);
+        self.varint(length as u64);
+    }
+
+    pub(crate) fn bytes(&mut self, number: u32, value: &[u8]) {
+        self.header(number, value.len());
         self.bytes.extend_from_slice(value);
     }
 

@@ -2,6 +2,9 @@ package sparkdl
 
 import java.nio.file.{Files, Path, Paths}
 
+import scala.jdk.CollectionConverters._
+
+import com.fasterxml.jackson.databind.ObjectMapper
 import org.apache.spark.ml.attribute.AttributeGroup
 import org.apache.spark.sql.DataFrame
 
@@ -59,6 +62,32 @@ class BundlesSuite extends SparkFixture {
     }
     Files.write(weights, "other weights of another length".getBytes)
     assert(refusal(stage.setWeights(weights.toString).transform(pictures)).contains("No bundle of MobileNet"))
+  }
+
+  test("a Keras file is read without Python, and gives what Keras gives") {
+    val folder = SparkFixture.fixture("keras")
+    val expected = new ObjectMapper().readTree(folder.resolve("expected.json").toFile)
+    val session = spark
+    import session.implicits._
+    val files = (0 until 3).map(n => (n, Files.readAllBytes(folder.resolve(s"$n.png")))).toDF("n", "picture")
+    Seq("mobilenet.keras", "mobilenet.h5").foreach { name =>
+      val weights = folder.resolve(name)
+      Seq("avg", "max").foreach { pooling =>
+        val rows = stage.setWeights(weights.toString).setPooling(pooling).transform(files).orderBy("n").collect()
+        rows.zipWithIndex.foreach { case (row, n) =>
+          val found = row.getAs[org.apache.spark.ml.linalg.Vector]("out").toArray
+          val wanted = expected.get(pooling).get(n).elements().asScala.map(_.asDouble).toArray
+          assert(found.length === wanted.length)
+          val furthest = found.zip(wanted).map { case (a, b) => math.abs(a - b) }.max
+          assert(furthest <= 1e-4 * wanted.map(math.abs).max, s"$name $pooling")
+        }
+      }
+    }
+    val refused = refusal(stage.setModelName("VGG16").setWeights(folder.resolve("mobilenet.h5").toString)
+      .transform(files))
+    assert(refused.contains("It could not be made here: "))
+    assert(refused.contains("mobilenet.h5: it is no VGG16: it has no feature map block5_pool."))
+    assert(refused.contains("python -m sparkdl export --model VGG16"))
   }
 
   test("the published weights are found by the hash of the table") {

@@ -33,6 +33,9 @@ public final class NativeApi {
   /** Reads and checks a bundle without TensorFlow: its manifest as JSON and its SHA-256. */
   public static native String[] describeBundle(String path);
 
+  /** Writes a whole Keras file as a bundle. Needs neither Keras nor TensorFlow. */
+  public static native void convertKeras(String[] options);
+
   /** Opens a bundle. TensorFlow must be loaded. */
   public static native long openModel(String[] options);
 

@@ -8,7 +8,7 @@ import org.apache.hadoop.fs.{FileStatus, Path => HadoopPath}
 import org.apache.spark.SparkFiles
 import org.apache.spark.sql.SparkSession
 
-import sparkdl.ffi.ErrorKind
+import sparkdl.ffi.{ErrorKind, SparkDLArgumentException}
 
 /** Where the bundle of a stage comes from. */
 private[sparkdl] sealed trait BundleSource
@@ -45,18 +45,27 @@ private[sparkdl] final case class ShippedBundle(digest: String, driverFile: Opti
 private[sparkdl] final class Bundles(session: SparkSession) {
   import BundleSource._
 
-  private val cacheDir = EngineConf.of(session).cacheDir
+  private val conf = EngineConf.of(session)
+  private val cacheDir = conf.cacheDir
   private val cache = new CacheFolder(Paths.get(cacheDir))
 
-  /** The bundle; where it is not at hand, an error that says how to make it. Never fetches weights, never runs Keras. */
+  /**
+   * The bundle; made from a Keras file where that can be done here, else an error that says how to make it. Never fetches
+   * published weights, never runs Keras.
+   */
   def resolve(source: BundleSource): Bundle = source match {
     case Kept(digest) => kept(digest)
     case File(path) => fetch(path)
     case Published(model, key) => exported(model, key, "imagenet")
     case Weights(model, path) =>
-      val digest = reading(path)(status => Bundles.memo(status)(CacheFolder.digest(open(status))))
-      Bundles.weightDigests.put(path, digest)
-      exported(model, Bundles.key(digest), path)
+      val key = reading(path) { status =>
+        val digest = Bundles.memo(status)(CacheFolder.digest(open(status)))
+        Bundles.weightDigests.put(path, digest)
+        val bundle = exportedFile(model, Bundles.key(digest))
+        if (!Files.exists(bundle)) convert(status, model, bundle)
+        Bundles.key(digest)
+      }
+      exported(model, key, path)
   }
 
   /** What can be told of the bundle without reading weights or a whole bundle; nothing for weights not seen before. */
@@ -112,7 +121,7 @@ private[sparkdl] final class Bundles(session: SparkSession) {
 
   private def exported(model: String, key: String, weights: String): Bundle = {
     val file = exportedFile(model, key)
-    if (!Files.exists(file)) throw notExported(model, weights, file)
+    if (!Files.exists(file)) throw notExported(model, weights, file, None)
     val digest =
       reading(file.toUri.toString)(status => Bundles.memo(status)(CacheFolder.digest(open(status))))
     Bundle(cache.link(file, digest), digest)
@@ -121,14 +130,31 @@ private[sparkdl] final class Bundles(session: SparkSession) {
   private def exportedFile(model: String, key: String): Path =
     cache.bundles.resolve(s"$model-$key${CacheFolder.extension}")
 
+  /** Makes the bundle of a Keras file; where the native reader refuses the file, Keras itself may still read it. */
+  private def convert(status: FileStatus, model: String, bundle: Path): Unit = {
+    val weights = status.getPath
+    cache.making(bundle, open(status)) { local =>
+      try Native.convertKeras(local.toString, bundle.toString, model, conf)
+      catch {
+        case refused: SparkDLArgumentException if refused.kind == ErrorKind.InvalidModel =>
+          val shown = if (weights.toUri.getScheme == "file") weights.toUri.getPath else weights.toString
+          val reason = refused.getMessage.replace(local.toString, shown)
+          throw notExported(model, shown, bundle, Some((reason, refused)))
+      }
+    }
+  }
+
   private def notExported(
       model: String,
       weights: String,
-      expected: Path
+      expected: Path,
+      refusal: Option[(String, Throwable)]
   ) = ErrorKind.InvalidArgument.exception(
-    s"No bundle of $model with the weights $weights is in the cache folder: $expected is missing. Make it with\n" +
+    s"No bundle of $model with the weights $weights is in the cache folder: $expected is missing. " +
+      refusal.fold("")(refused => s"It could not be made here: ${refused._1} ") + "Make it with\n" +
       s"  python -m sparkdl export --model $model --weights ${Bundles.quoted(weights)}\n" +
-      s"which writes it to that folder (set SPARKDL_CACHE_DIR=${Bundles.quoted(cacheDir)} for the command)."
+      s"which writes it to that folder (set SPARKDL_CACHE_DIR=${Bundles.quoted(cacheDir)} for the command).",
+    refusal.map(_._2).orNull
   )
 
   private def reading[T](path: String)(action: FileStatus => T): T =

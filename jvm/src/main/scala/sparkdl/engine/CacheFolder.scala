@@ -44,6 +44,18 @@ private[sparkdl] final class CacheFolder(root: Path) {
     kept
   }
 
+  /** Lets `make` write an exported bundle from a local copy of what a stream holds; the copy is deleted afterwards. */
+  def making(bundle: Path, stream: => InputStream)(make: Path => Unit): Unit = {
+    val copy = writing {
+      ownFolder("bundles")
+      val part = Files.createTempFile(bundle.getParent, "part-", ".tmp")
+      CacheFolder.copy(stream, part)
+      part
+    }
+    try make(copy)
+    finally Files.deleteIfExists(copy)
+  }
+
   private def ownFolder(name: String): Path = {
     val owner = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"))
     Files.createDirectories(root.resolve(name), owner)

@@ -44,6 +44,12 @@ object Native {
     Bundle(described(0), described(1))
   }
 
+  /** Writes a whole Keras file on this machine's disk as a bundle; neither Keras nor TensorFlow is needed. */
+  def convertKeras(file: String, output: String, modelName: String, conf: EngineConf): Unit = {
+    ensureLoaded(conf)
+    NativeApi.convertKeras(pairs(Seq("file" -> file, "output" -> output, "modelName" -> modelName)))
+  }
+
   /** How many models and results this process has open: 0 and 0 when no task works. */
   def liveHandles(): (Long, Long) = {
     ensureLoaded(EngineConf.ofProcess)

@@ -1,0 +1,199 @@
+//! Keras files without Keras: from `.keras` or `.h5` to a bundle.
+
+mod emit;
+mod file;
+mod fold;
+mod hdf5;
+mod ir;
+mod layer;
+mod layers;
+mod model;
+
+use std::fs::File;
+use std::io::{BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::bundle::{digest_of, hex};
+use crate::named_models::{imagenet_labels, named_models};
+use crate::options::KerasOptions;
+use crate::{Error, ErrorKind, Options, Result, pool};
+use file::KerasFile;
+use ir::{Graph, Tensor};
+
+const INPUT: &str = "image";
+
+/// What a file that cannot be used gives.
+fn refused(shown: &str, what: &str) -> Error {
+    Error::new(ErrorKind::InvalidModel, format!("Cannot use the Keras file {shown}: {what}."))
+}
+
+/// One output of the manifest: its key, the tensor's name in the graph, where it is computed.
+struct Output {
+    key: &'static str,
+    name: &'static str,
+    tensor: Tensor,
+}
+
+/// Reads a whole Keras model of a family of the table and writes it as a bundle.
+///
+/// Options: `file` (`.keras` or `.h5`), `output` (the bundle), `modelName` (a name of the table). Nothing that the
+/// file contains is executed. Errors name the file, the layer and the reason.
+pub fn convert(options: &Options) -> Result<()> {
+    let options = KerasOptions::parse(options)?;
+    // Sizes that no network has may overflow where they are multiplied: that fails as a defect, it does not end the process.
+    pool::guarded(|| convert_checked(&options))
+}
+
+fn convert_checked(options: &KerasOptions) -> Result<()> {
+    let row = named_row(&options.model_name)?;
+    let file = KerasFile::open(&options.file)?;
+    let shown = file.weights.shown().to_owned();
+    let mut graph = Graph::default();
+    let built = model::build(&mut graph, &file.model, &file.weights, &[row.height, row.width])?;
+    let [input] = built.inputs.as_slice() else {
+        return Err(refused(&shown, &format!("it has {} inputs, not one picture", built.inputs.len())));
+    };
+    let [None, Some(height), Some(width), Some(3)] = input.shape[..] else {
+        return Err(refused(
+            &shown,
+            &format!("its input has the shape {:?}, not that of a picture", input.shape),
+        ));
+    };
+    let features =
+        built.layers.get(&row.feature_layer).filter(|tensor| tensor.rank() == 4).ok_or_else(|| {
+            let (name, layer) = (&row.name, &row.feature_layer);
+            refused(&shown, &format!("it is no {name}: it has no feature map {layer}"))
+        })?;
+    let mut outputs = Vec::new();
+    if let [scores] = built.outputs.as_slice()
+        && scores.rank() == 2
+    {
+        outputs.push(Output { key: "predictions", name: "predictions", tensor: scores.clone() });
+    }
+    let average = graph.reduce("Mean", features, &[1, 2], false);
+    let largest = graph.reduce("Max", features, &[1, 2], false);
+    outputs.push(Output { key: "features", name: "features", tensor: features.clone() });
+    outputs.push(Output { key: "featuresAvg", name: "features_avg", tensor: average });
+    outputs.push(Output { key: "featuresMax", name: "features_max", tensor: largest });
+    let used: Vec<usize> = outputs.iter().map(|output| output.tensor.node).collect();
+    fold::simplify(&mut graph, &used);
+
+    let mut described = serde_json::Map::new();
+    let mut classes = 0;
+    for output in &outputs {
+        let shape = output.tensor.inner();
+        let shape =
+            shape.ok_or_else(|| refused(&shown, &format!("the shape of its {} is not known", output.key)))?;
+        if output.key == "predictions" {
+            classes = shape[0];
+        }
+        described
+            .insert(output.key.to_owned(), json!({"tensor": format!("{}:0", output.name), "shape": shape}));
+    }
+    let labels: Value = serde_json::from_str(imagenet_labels()).unwrap_or(Value::Null);
+    let labels =
+        if labels.as_array().is_some_and(|labels| labels.len() == classes) { labels } else { Value::Null };
+    let manifest = json!({
+        "format": "sparkdl-bundle",
+        "version": 1,
+        "name": row.name,
+        "input": {
+            "tensor": format!("{INPUT}:0"), "height": height, "width": width, "channels": 3,
+            "channelOrder": row.channel_order, "normalization": row.normalization,
+        },
+        "outputs": described,
+        "labels": labels,
+        "graph": {"file": "graph.pb", "sha256": ""},
+        "source": {
+            "weights": "file", "sha256": digest_of(&options.file)?, "keras": file.keras_version,
+            "sparkdl": env!("CARGO_PKG_VERSION"),
+        },
+        "license": "",
+    });
+    let outputs: Vec<(&str, usize)> =
+        outputs.iter().map(|output| (output.name, output.tensor.node)).collect();
+    write_bundle(&options.output, &graph, &outputs, manifest)
+}
+
+/// Writes graph and manifest into one zip; the file appears whole or not at all.
+fn write_bundle(target: &Path, graph: &Graph, outputs: &[(&str, usize)], mut manifest: Value) -> Result<()> {
+    let temporary = temporary_beside(target);
+    let failed = |e: std::io::Error| {
+        let _ = std::fs::remove_file(&temporary);
+        Error::new(ErrorKind::Io, format!("Cannot write the bundle {}.", target.display())).with_source(e)
+    };
+    let written = || -> std::io::Result<()> {
+        let mut zip = ZipWriter::new(BufWriter::new(File::create_new(&temporary)?));
+        let stored = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(zip::DateTime::default());
+        zip.start_file("graph.pb", stored)?;
+        let mut hashed = Hashed { into: &mut zip, hash: Sha256::new() };
+        emit::write(graph, INPUT, outputs, &mut hashed)?;
+        let digest = hex(&hashed.hash.finalize());
+        if let Some(member) = manifest.pointer_mut("/graph/sha256") {
+            *member = Value::String(digest);
+        }
+        zip.start_file("manifest.json", stored)?;
+        zip.write_all(serde_json::to_string_pretty(&manifest)?.as_bytes())?;
+        zip.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+        std::fs::rename(&temporary, target)
+    };
+    let mut written = written;
+    written().map_err(failed)
+}
+
+fn temporary_beside(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    target.with_file_name(format!(".{name}.{}", std::process::id()))
+}
+
+/// Hashes what passes.
+struct Hashed<'a, W: Write + Seek> {
+    into: &'a mut ZipWriter<W>,
+    hash: Sha256,
+}
+
+impl<W: Write + Seek> Write for Hashed<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.into.write(bytes)?;
+        self.hash.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.into.flush()
+    }
+}
+
+/// What the table says of a family.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    name: String,
+    height: usize,
+    width: usize,
+    channel_order: String,
+    normalization: String,
+    feature_layer: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Table {
+    models: Vec<Row>,
+}
+
+fn named_row(name: &str) -> Result<Row> {
+    let table: Table = serde_json::from_str(named_models())
+        .map_err(|e| Error::new(ErrorKind::Internal, "The table of models cannot be read.").with_source(e))?;
+    let known: Vec<String> = table.models.iter().map(|row| row.name.clone()).collect();
+    table.models.into_iter().find(|row| row.name == name).ok_or_else(|| {
+        let known = known.join(", ");
+        Error::new(ErrorKind::InvalidArgument, format!("There is no model {name:?}; there are {known}."))
+    })
+}
