@@ -48,8 +48,9 @@ def network(row: NamedModel, **arguments: Any) -> Any:
 
 
 def exported(row: NamedModel, pixels: Pixels, bundle: Path, file: Path) -> Outputs:
-    """Writes the row's seeded network as a bundle and as Keras' own file; gives what Keras makes of RGB pixels
-    [n, h, w, 3].
+    """Writes the row's seeded network as a bundle and as a Keras file.
+
+    Gives what Keras makes of RGB pixels [n, h, w, 3].
     """
     model = network(row)
     reference = keras_outputs(model, row, pixels)
