@@ -73,7 +73,8 @@ class BundlesSuite extends SparkFixture {
     Seq("mobilenet.keras", "mobilenet.h5").foreach { name =>
       val weights = folder.resolve(name)
       Seq("avg", "max").foreach { pooling =>
-        val rows = stage.setWeights(weights.toString).setPooling(pooling).transform(files).orderBy("n").collect()
+        val rows =
+          stage.setWeights(weights.toString).setPooling(pooling).transform(files).orderBy("n").collect()
         rows.zipWithIndex.foreach { case (row, n) =>
           val found = row.getAs[org.apache.spark.ml.linalg.Vector]("out").toArray
           val wanted = expected.get(pooling).get(n).elements().asScala.map(_.asDouble).toArray
