@@ -1,8 +1,10 @@
 """What goes wrong with TensorFlow or the cache folder ends in one error that says what to do."""
 
 import os
+import platform
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -66,6 +68,39 @@ def test_a_second_copy_in_the_jvm_is_refused_by_name(
     )
     assert "asks for a second copy" in done.output, done.output
     assert "TRANSFORMED" not in done.output
+
+
+@pytest.fixture
+def tensorflow_jar(tmp_path: Path) -> Iterator[Path]:
+    """A jar that holds this environment's TensorFlow libraries where TensorFlow Java's artifact has them."""
+    package = Path(str(metadata.distribution("tensorflow-cpu").locate_file("tensorflow")))
+    file = tmp_path / "tensorflow-native.jar"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as jar:
+        for library in package.glob("libtensorflow_*.so.2"):
+            jar.write(library, f"org/tensorflow/internal/c_api/linux-{platform.machine()}/{library.name}")
+    yield file
+    file.unlink()
+
+
+def test_tensorflow_on_the_class_path_is_unpacked_once_and_used_without_a_python(
+    spark_shell: Callable[..., Finished],
+    tensorflow_jar: Path,
+    photos: Path,
+    tmp_path: Path,
+    jar: Path,
+    tiny: Path,
+) -> None:
+    lines = TRANSFORM.replace("BUNDLE", str(tiny))
+    for _ in range(2):
+        done = spark_shell(lines, "--jars", f"{jar},{tensorflow_jar}", SPARKDL_PYTHON="/none/python")
+        assert "TRANSFORMED" in done.output, done.output
+        folders = [path for path in (tmp_path / "cache/tensorflow").iterdir() if path.is_dir()]
+        assert len(folders) == 1
+        assert sorted(path.name for path in folders[0].iterdir()) == [
+            "libtensorflow_cc.so.2",
+            "libtensorflow_framework.so.2",
+        ]
+    shutil.rmtree(tmp_path / "cache")
 
 
 def test_without_tensorflow_the_jvm_names_every_place_and_the_mend(

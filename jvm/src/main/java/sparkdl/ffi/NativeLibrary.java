@@ -40,7 +40,7 @@ public final class NativeLibrary {
     if (path != null && !path.isEmpty()) {
       loadFile(new File(path).getAbsoluteFile(), PATH_PROPERTY + "=" + path);
     } else {
-      unpackAndLoad(folders(cacheDir));
+      unpackAndLoad(folders(cacheDir, "native"));
     }
     checkVersion();
     loaded = true;
@@ -93,10 +93,10 @@ public final class NativeLibrary {
   }
 
   /** A folder that was asked for is the only one tried; of the others the first that can be written. */
-  private static List<File> folders(String cacheDir) {
+  static List<File> folders(String cacheDir, String name) {
     String asked = cacheDir == null || cacheDir.isEmpty() ? environment("SPARKDL_CACHE_DIR") : cacheDir;
     if (!asked.isEmpty()) {
-      return List.of(new File(asked, "native"));
+      return List.of(new File(asked, name));
     }
     String base = environment("XDG_CACHE_HOME");
     if (base.isEmpty()) {
@@ -105,8 +105,8 @@ public final class NativeLibrary {
     // A folder of the user's own, since others on the node may unpack another library.
     String user = "spark-deep-learning-" + System.getProperty("user.name", "user");
     return List.of(
-        new File(base, "spark-deep-learning/native"),
-        new File(System.getProperty("java.io.tmpdir"), user + "/native"));
+        new File(base, "spark-deep-learning/" + name),
+        new File(System.getProperty("java.io.tmpdir"), user + "/" + name));
   }
 
   private static String environment(String name) {
@@ -114,7 +114,7 @@ public final class NativeLibrary {
     return value == null ? "" : value;
   }
 
-  private static String platform() {
+  static String platform() {
     String arch = System.getProperty("os.arch");
     String name = arch.equals("amd64") ? "x86_64" : arch.equals("arm64") ? "aarch64" : arch;
     return System.getProperty("os.name").toLowerCase(java.util.Locale.ROOT) + "-" + name;

@@ -2,7 +2,7 @@ package sparkdl.engine
 
 import java.nio.ByteBuffer
 
-import sparkdl.ffi.{NativeApi, NativeLibrary}
+import sparkdl.ffi.{ClasspathTensorFlow, NativeApi, NativeLibrary}
 
 /** The native library: loaded and logging, its free functions as Scala values. */
 object Native {
@@ -28,9 +28,12 @@ object Native {
   /** Loads TensorFlow, once per process; later calls return what is loaded. */
   def loadTensorFlow(conf: EngineConf): TensorFlow = {
     ensureLoaded(conf)
+    val path = conf.tensorflowPath
+    val cacheDir = conf.set.get(EngineConf.CacheDir.key).orNull
     val options = Seq(
-      "tensorflowPath" -> conf.tensorflowPath,
-      "tensorflowClasspath" -> "",
+      "tensorflowPath" -> path,
+      // What the class path holds is not unpacked where the setting comes first.
+      "tensorflowClasspath" -> (if (path.isEmpty) ClasspathTensorFlow.folder(cacheDir) else ""),
       "python" -> conf.python
     )
     val loaded = NativeApi.loadTensorFlow(pairs(options))
