@@ -120,6 +120,22 @@ fn both_formats_give_the_same_graph() {
 }
 
 #[test]
+fn pooled_features_are_no_scores() {
+    let folder = Folder::new("pooled");
+    let pooled = with_config(|config| {
+        config
+            .replace("\"target_shape\": [10]", "\"target_shape\": [40]")
+            .replace("[\"conv_preds\", 0, 0]", "[\"global_average_pooling2d\", 0, 0]")
+    });
+    let output = folder.0.join("pooled.sparkdl");
+    convert(&folder.file("pooled.keras", &pooled), &output, "MobileNet").unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_str(&bundle::describe(&output).unwrap().manifest).unwrap();
+    assert_eq!(manifest["outputs"].get("predictions"), None);
+    assert_eq!(manifest["outputs"]["featuresAvg"]["shape"], serde_json::json!([40]));
+}
+
+#[test]
 fn a_file_cut_anywhere_is_refused_by_name() {
     let folder = Folder::new("cut");
     for name in ["mobilenet.keras", "mobilenet.h5"] {
@@ -159,6 +175,15 @@ fn what_is_no_model_of_the_family_says_so() {
     let folder = Folder::new("family");
     let file = fixture("keras").join("mobilenet.keras");
     assert!(refusal(&folder, &file, "VGG16").contains("it is no VGG16: it has no feature map block5_pool"));
+    let deeper = with_config(|config| {
+        let layer = config.find("{\"module\": \"keras.layers\", \"class_name\": \"ReLU\"").unwrap();
+        let twice = "{\"class_name\": \"ReLU\", \"name\": \"twice\", \"config\": {\"name\": \"twice\"}, \"inbound_nodes\": \
+                     [[[\"conv1_relu\", 0, 0, {}]]]}, ";
+        let config = format!("{}{twice}{}", &config[..layer], &config[layer..]);
+        config.replacen("[\"conv1_relu\", 0, 0]}}], \"kwargs\"", "[\"twice\", 0, 0]}}], \"kwargs\"", 1)
+    });
+    let message = refusal(&folder, &folder.file("deeper.keras", &deeper), "MobileNet");
+    assert!(message.contains("up to conv_pw_13_relu it has 28 layers ReLU, MobileNet has 27"), "{message}");
     let text = folder.file("text.keras", b"this is text");
     assert!(
         refusal(&folder, &text, "MobileNet").contains("neither a .keras file (zip) nor an .h5 file (HDF5)")

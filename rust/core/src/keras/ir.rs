@@ -119,6 +119,23 @@ impl Graph {
         tensor
     }
 
+    /// Whether `to` is computed with arrays of floats that `from` does not depend on already.
+    pub(super) fn has_weights_between(&self, from: usize, to: usize) -> bool {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut open = vec![to];
+        while let Some(index) = open.pop() {
+            if index == from || std::mem::replace(&mut seen[index], true) {
+                continue;
+            }
+            let node = &self.nodes[index];
+            if matches!(&node.constant, Some(Constant::Floats(array)) if !array.shape.is_empty()) {
+                return true;
+            }
+            open.extend(&node.inputs);
+        }
+        false
+    }
+
     /// An operation on float32 tensors, with its attribute `T`.
     pub(super) fn op(
         &mut self,

@@ -9,8 +9,9 @@ mod layer;
 mod layers;
 mod model;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
+use std::io::{BufWriter, Cursor, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -26,6 +27,9 @@ use file::KerasFile;
 use ir::{Graph, Tensor};
 
 const INPUT: &str = "image";
+
+/// How Keras builds the networks of the table, as `tests/fixtures/make_networks.py` writes it.
+const NETWORKS: &[u8] = include_bytes!("../../networks.zip");
 
 /// What a file that cannot be used gives.
 fn refused(shown: &str, what: &str) -> Error {
@@ -69,9 +73,12 @@ fn convert_checked(options: &KerasOptions) -> Result<()> {
             let (name, layer) = (&row.name, &row.feature_layer);
             refused(&shown, &format!("it is no {name}: it has no feature map {layer}"))
         })?;
+    check_family(&row, &file.model, &shown)?;
     let mut outputs = Vec::new();
+    // What is only pooled or flattened behind the features is no score.
     if let [scores] = built.outputs.as_slice()
         && scores.rank() == 2
+        && graph.has_weights_between(features.node, scores.node)
     {
         outputs.push(Output { key: "predictions", name: "predictions", tensor: scores.clone() });
     }
@@ -169,6 +176,39 @@ impl<W: Write + Seek> Write for Hashed<'_, W> {
     fn flush(&mut self) -> std::io::Result<()> {
         self.into.flush()
     }
+}
+
+/// Refuses a model that has the feature layer of the family but is another network: VGG19 is no VGG16.
+fn check_family(row: &Row, model: &Value, shown: &str) -> Result<()> {
+    let expected = model::classes_before(&network(&row.name)?, &row.feature_layer);
+    let found = model::classes_before(model, &row.feature_layer);
+    let classes: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    for class in classes {
+        let count = |counts: &BTreeMap<String, usize>| counts.get(class).copied().unwrap_or(0);
+        let (found, expected) = (count(&found), count(&expected));
+        // Keras adds one where its published weights want it.
+        let published = class == "Rescaling" && found == expected + 1;
+        if found != expected && !published {
+            let (name, layer) = (&row.name, &row.feature_layer);
+            return Err(refused(
+                shown,
+                &format!(
+                    "it is no {name}: up to {layer} it has {found} layers {class}, {name} has {expected}"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The configuration of a network of the table, as Keras builds it.
+fn network(name: &str) -> Result<Value> {
+    fn broken(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::new(ErrorKind::Internal, "The networks of the table cannot be read.").with_source(cause)
+    }
+    let mut networks = zip::ZipArchive::new(Cursor::new(NETWORKS)).map_err(broken)?;
+    let member = networks.by_name(&format!("{name}.json")).map_err(broken)?;
+    serde_json::from_reader(member).map_err(broken)
 }
 
 /// What the table says of a family.

@@ -1,6 +1,6 @@
 //! A configuration of layers and how they are connected, walked into a graph.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -220,6 +220,41 @@ impl Walk<'_> {
         };
         Ok(vec![layers::build(self.graph, &layer, inputs)?])
     }
+}
+
+/// How many layers of each class the output of `layer` depends on; of a Sequential model, those up to it. Layers that
+/// compute nothing at inference do not count.
+pub(super) fn classes_before(model: &Value, layer: &str) -> BTreeMap<String, usize> {
+    let listed = model.pointer("/config/layers").and_then(Value::as_array);
+    let text =
+        |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let entries: Vec<(String, String, &Value)> = listed
+        .into_iter()
+        .flatten()
+        .map(|entry| {
+            let name = entry.get("name").or_else(|| entry.pointer("/config/name"));
+            let name = name.and_then(Value::as_str).unwrap_or_default().to_owned();
+            (name, text(entry, "class_name"), entry.get("inbound_nodes").unwrap_or(&Value::Null))
+        })
+        .collect();
+    let mut open = vec![layer.to_owned()];
+    if text(model, "class_name") == "Sequential" {
+        let end = entries.iter().position(|(name, _, _)| name == layer).map_or(0, |end| end + 1);
+        open = entries.iter().take(end).map(|(name, _, _)| name.clone()).collect();
+    }
+    let mut seen = HashSet::new();
+    let mut counts = BTreeMap::new();
+    while let Some(name) = open.pop() {
+        let Some((_, class, nodes)) = entries.iter().find(|(known, _, _)| *known == name) else { continue };
+        if !seen.insert(name) {
+            continue;
+        }
+        open.extend(calls(nodes).unwrap_or_default().into_iter().flatten().map(|origin| origin.0));
+        if class != "InputLayer" && !layers::is_idle(class) {
+            *counts.entry(class.clone()).or_default() += 1;
+        }
+    }
+    counts
 }
 
 fn is_model(class: &str) -> bool {

@@ -13,6 +13,26 @@ use crate::Result;
 
 pub(super) use activation::activated;
 
+/// Whether a layer gives its input at inference.
+pub(super) fn is_idle(class: &str) -> bool {
+    matches!(
+        class,
+        "ActivityRegularization"
+            | "AlphaDropout"
+            | "Dropout"
+            | "GaussianDropout"
+            | "GaussianNoise"
+            | "Identity"
+            | "SpatialDropout2D"
+            | "RandomBrightness"
+            | "RandomContrast"
+            | "RandomFlip"
+            | "RandomRotation"
+            | "RandomTranslation"
+            | "RandomZoom"
+    )
+}
+
 /// The output of a layer for its inputs.
 pub(super) fn build(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Result<Tensor> {
     layer.check_common()?;
@@ -21,20 +41,7 @@ pub(super) fn build(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Resu
         "ReLU" => activation::relu(graph, layer, inputs),
         "LeakyReLU" | "ELU" => activation::sloped(graph, layer, inputs),
         "Softmax" => activation::softmax(graph, layer, inputs),
-        // Nothing at inference.
-        "ActivityRegularization"
-        | "AlphaDropout"
-        | "Dropout"
-        | "GaussianDropout"
-        | "GaussianNoise"
-        | "Identity"
-        | "SpatialDropout2D"
-        | "RandomBrightness"
-        | "RandomContrast"
-        | "RandomFlip"
-        | "RandomRotation"
-        | "RandomTranslation"
-        | "RandomZoom" => Ok(layer.one(inputs)?.clone()),
+        class if is_idle(class) => Ok(layer.one(inputs)?.clone()),
         "Conv2D" => convolution::conv2d(graph, layer, inputs),
         "DepthwiseConv2D" => convolution::depthwise(graph, layer, inputs),
         "SeparableConv2D" => convolution::separable(graph, layer, inputs),
