@@ -92,6 +92,19 @@ def clean_env(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
+def wheel_env(clean_env: dict[str, str]) -> dict[str, str]:
+    """`clean_env` with the built site folder: the wheel as installed."""
+    return clean_env | {"PYTHONPATH": os.environ["SPARKDL_TEST_SITE"]}
+
+
+@pytest.fixture
+def coordinate(version: str) -> list[str]:
+    """Options that attach the jar by its coordinate, from the built repository."""
+    name = f"sparkdl:spark-deep-learning_2.13:{version}"
+    return ["--packages", name, "--repositories", (DIST / "maven").as_uri()]
+
+
+@pytest.fixture
 def spark_shell(tmp_path: Path, clean_env: dict[str, str]) -> Callable[..., Finished]:
     """Runs Scala lines in Spark's own shell: `spark_shell(lines, *options, **environment)`."""
 

@@ -20,14 +20,9 @@ println("REASONS " + rows.count(!_.isNullAt(1)))
 """
 
 
-def options(how: str, version: str, jar: Path) -> list[str]:
+def options(how: str, coordinate: list[str], jar: Path) -> list[str]:
     return {
-        "--packages": [
-            "--packages",
-            f"sparkdl:spark-deep-learning_2.13:{version}",
-            "--repositories",
-            (DIST / "maven").as_uri(),
-        ],
+        "--packages": coordinate,
         "--jars": ["--jars", str(jar)],
         "extraClassPath": ["--driver-class-path", str(jar)],
     }[how]
@@ -35,9 +30,9 @@ def options(how: str, version: str, jar: Path) -> list[str]:
 
 @pytest.mark.parametrize("how", ["--packages", "--jars", "extraClassPath"])
 def test_a_shell_that_only_got_the_jar_computes_features(
-    how: str, spark_shell: Callable[..., Finished], photos: Path, version: str, jar: Path, tiny: Path
+    how: str, spark_shell: Callable[..., Finished], photos: Path, coordinate: list[str], jar: Path, tiny: Path
 ) -> None:
-    done = spark_shell(LINES.replace("BUNDLE", str(tiny)), *options(how, version, jar))
+    done = spark_shell(LINES.replace("BUNDLE", str(tiny)), *options(how, coordinate, jar))
     assert "SCRIPT ENDED" in done.output, done.output
     assert "ROWS 24 SIZE 8" in done.output, done.output
     assert "REASONS 0" in done.output, done.output

@@ -18,18 +18,13 @@ EXAMPLES = ROOT / "spark-package/examples"
 HERE = Path(__file__).parent
 
 
-def with_coordinate(version: str) -> list[str]:
-    coordinate = f"sparkdl:spark-deep-learning_2.13:{version}"
-    return ["--packages", coordinate, "--repositories", (DIST / "maven").as_uri()]
-
-
 def test_the_scala_example_fits_saves_reloads_and_classifies(
-    photos: Path, tmp_path: Path, clean_env: dict[str, str], version: str
+    photos: Path, tmp_path: Path, clean_env: dict[str, str], version: str, coordinate: list[str]
 ) -> None:
     command: list[str | Path] = [
         Path(sys.executable).parent / "spark-submit",
         *("--master", "local[2]", "--conf", "spark.ui.enabled=false"),
-        *("--conf", f"spark.jars.ivy={tmp_path / 'ivy'}", *with_coordinate(version)),
+        *("--conf", f"spark.jars.ivy={tmp_path / 'ivy'}", *coordinate),
         *("--class", "sparkdl.examples.PictureClassification"),
         DIST / f"examples/spark-deep-learning-examples_2.13-{version}.jar",
         *(photos, EXAMPLES / "small_network.sparkdl", tmp_path / "fitted"),
@@ -44,7 +39,7 @@ def test_the_scala_example_fits_saves_reloads_and_classifies(
 
 
 @pytest.fixture
-def flowers(tmp_path: Path, clean_env: dict[str, str]) -> Path:
+def flowers(tmp_path: Path, wheel_env: dict[str, str]) -> Path:
     """A folder that holds `flowers/` and `mobilenet.sparkdl`, exported from Keras' own weights."""
     data = Path(os.environ.get("SPARKDL_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not data.is_dir():
@@ -52,9 +47,8 @@ def flowers(tmp_path: Path, clean_env: dict[str, str]) -> Path:
     (tmp_path / "flowers").symlink_to(data / "flowers")
     weights = data / "models/mobilenet_0.25_224.keras"
     export = ["export", "--model", "MobileNet", "--weights", weights, "--output", "mobilenet.sparkdl"]
-    site = {"PYTHONPATH": os.environ["SPARKDL_TEST_SITE"]}
     command = [sys.executable, "-m", "sparkdl", *export]
-    subprocess.run(command, check=True, cwd=tmp_path, env=clean_env | site)
+    subprocess.run(command, check=True, cwd=tmp_path, env=wheel_env)
     return tmp_path
 
 
@@ -69,12 +63,11 @@ def predictions(folder: Path) -> dict[tuple[int, str], tuple[float, float]]:
 
 
 def test_scala_and_python_give_the_same_features_and_predictions_on_five_splits_of_the_flowers(
-    flowers: Path, clean_env: dict[str, str], spark_shell: Callable[..., Finished], version: str
+    flowers: Path, wheel_env: dict[str, str], spark_shell: Callable[..., Finished], coordinate: list[str]
 ) -> None:
-    shell = spark_shell((HERE / "flowers.scala").read_text(), *with_coordinate(version))
+    shell = spark_shell((HERE / "flowers.scala").read_text(), *coordinate)
     assert "SCRIPT ENDED" in shell.output, shell.output
-    site = {"PYTHONPATH": os.environ["SPARKDL_TEST_SITE"]}
-    python = run([sys.executable, HERE / "flowers.py"], flowers, clean_env | site)
+    python = run([sys.executable, HERE / "flowers.py"], flowers, wheel_env)
     assert python.code == 0, python.output
 
     in_scala, in_python = features(flowers / "scala-features"), features(flowers / "python-features")

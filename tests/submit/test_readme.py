@@ -1,6 +1,5 @@
 """Every snippet of the README runs as printed, in a fresh process with the wheel or the jar alone."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import DIST, ROOT, Finished, run
+from .conftest import ROOT, Finished, run
 
 SESSION = """
 from pyspark.sql import SparkSession
@@ -37,11 +36,6 @@ def snippets(language: str) -> list[str]:
 
 
 @pytest.fixture
-def wheel_env(clean_env: dict[str, str]) -> dict[str, str]:
-    return clean_env | {"PYTHONPATH": os.environ["SPARKDL_TEST_SITE"]}
-
-
-@pytest.fixture
 def filled_cache(tmp_path: Path, photos: Path, wheel_env: dict[str, str]) -> Path:
     """A cache folder that holds MobileNetV2; the working folder holds `photos/` and `flowers.keras`."""
     folder = Path(wheel_env["SPARKDL_CACHE_DIR"])
@@ -61,15 +55,13 @@ def test_the_python_snippets_run_and_then_the_scala_ones_on_what_they_saved(
     tmp_path: Path,
     wheel_env: dict[str, str],
     spark_shell: Callable[..., Finished],
-    version: str,
+    coordinate: list[str],
 ) -> None:
     blocks = [block for block in snippets("python") if "SparkSession" not in block]
     output = python_program([SESSION, *blocks], tmp_path, wheel_env)
     assert "SCRIPT ENDED" in output, output
-    coordinate = f"sparkdl:spark-deep-learning_2.13:{version}"
-    repository = (DIST / "maven").as_uri()
     scala = "\n".join(snippets("scala"))
-    done = spark_shell(scala, "--packages", coordinate, "--repositories", repository)
+    done = spark_shell(scala, *coordinate)
     assert "SCRIPT ENDED" in done.output, done.output
 
 

@@ -1,6 +1,5 @@
 """What goes wrong with TensorFlow or the cache folder ends in one error that says what to do."""
 
-import os
 import platform
 import shutil
 import sys
@@ -45,10 +44,9 @@ def second_copy(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_second_copy_in_a_python_process_is_refused_by_name(
-    second_copy: Path, tmp_path: Path, clean_env: dict[str, str]
+    second_copy: Path, tmp_path: Path, wheel_env: dict[str, str]
 ) -> None:
-    env = clean_env | {"PYTHONPATH": os.environ["SPARKDL_TEST_SITE"]}
-    output = run([sys.executable, "-c", LOAD, second_copy], tmp_path, env).output
+    output = run([sys.executable, "-c", LOAD, second_copy], tmp_path, wheel_env).output
     assert "TensorFlowUnavailable SPARKDL_TENSORFLOW_UNAVAILABLE This process uses TensorFlow from" in output
     assert f"asks for a second copy, {second_copy}/libtensorflow_cc.so.2." in output
     assert "name the same file, or leave the setting out" in output
