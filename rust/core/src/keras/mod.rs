@@ -134,7 +134,7 @@ fn write_bundle(target: &Path, graph: &Graph, outputs: &[(&str, usize)], mut man
         let _ = std::fs::remove_file(&temporary);
         Error::new(ErrorKind::Io, format!("Cannot write the bundle {}.", target.display())).with_source(e)
     };
-    let written = || -> std::io::Result<()> {
+    let mut write = || -> std::io::Result<()> {
         let mut zip = ZipWriter::new(BufWriter::new(File::create_new(&temporary)?));
         let stored = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
@@ -151,8 +151,7 @@ fn write_bundle(target: &Path, graph: &Graph, outputs: &[(&str, usize)], mut man
         zip.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&temporary, target)
     };
-    let mut written = written;
-    written().map_err(failed)
+    write().map_err(failed)
 }
 
 fn temporary_beside(target: &Path) -> PathBuf {

@@ -16,6 +16,11 @@ fn scaled(graph: &mut Graph, input: &Tensor, scale: Vec<f32>, shift: Vec<f32>) -
     graph.op("AddV2", &[&product, &shift], Vec::new(), input.shape.clone())
 }
 
+/// A single value counts for every channel.
+fn spread(values: Vec<f32>, channels: usize) -> Vec<f32> {
+    if values.len() == 1 { vec![values[0]; channels] } else { values }
+}
+
 /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` with the statistics of training.
 pub(super) fn batch(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Result<Tensor> {
     let input = layer.one(inputs)?;
@@ -59,9 +64,8 @@ pub(super) fn normalization(graph: &mut Graph, layer: &Layer, inputs: &[Tensor])
     if layer.flag("invert", false)? {
         return Err(layer.refused("invert is not built from files"));
     }
-    let spread = |values: Vec<f32>| if values.len() == 1 { vec![values[0]; channels] } else { values };
     let (mean, variance) = if layer.has("mean") {
-        (spread(layer.numbers("mean")?), spread(layer.numbers("variance")?))
+        (spread(layer.numbers("mean")?, channels), spread(layer.numbers("variance")?, channels))
     } else {
         let read = |index, name| layer.variable(index, name, &[channels]).map(|array| array.values.to_vec());
         (read(0, "mean")?, read(1, "variance")?)
@@ -87,9 +91,7 @@ pub(super) fn rescaling(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> 
         }
         _ => {
             let channels = layer.channels(input)?;
-            let spread =
-                |values: Vec<f32>| if values.len() == 1 { vec![values[0]; channels] } else { values };
-            let (scale, offset) = (spread(scale), spread(offset));
+            let (scale, offset) = (spread(scale, channels), spread(offset, channels));
             if scale.len() != channels || offset.len() != channels {
                 return Err(layer.refused("its scale and offset are not one for each channel"));
             }

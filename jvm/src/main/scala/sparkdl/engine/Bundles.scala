@@ -133,7 +133,7 @@ private[sparkdl] final class Bundles(session: SparkSession) {
   /** Makes the bundle of a Keras file; where the native reader refuses the file, Keras itself may still read it. */
   private def convert(status: FileStatus, model: String, bundle: Path): Unit = {
     val weights = status.getPath
-    cache.making(bundle, open(status)) { local =>
+    cache.making(open(status)) { local =>
       try Native.convertKeras(local.toString, bundle.toString, model, conf)
       catch {
         case refused: SparkDLArgumentException if refused.kind == ErrorKind.InvalidModel =>

@@ -20,14 +20,9 @@ private[sparkdl] final class CacheFolder(root: Path) {
   def stage(digest: String): Path = root.resolve("stages").resolve(digest + CacheFolder.extension)
 
   /** Keeps what a stream holds, under its digest; gives the digest. */
-  def keep(stream: InputStream): String = writing {
-    val folder = ownFolder("stages")
-    val part = Files.createTempFile(folder, "part-", ".tmp")
-    try {
-      val digest = CacheFolder.copy(stream, part)
-      Files.move(part, stage(digest), StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING)
-      digest
-    } finally Files.deleteIfExists(part)
+  def keep(stream: InputStream): String = withCopy("stages", stream) { (copy, digest) =>
+    Files.move(copy, stage(digest), StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING)
+    digest
   }
 
   /** Keeps an exported bundle under its digest: a link where the disk can, as exported bundles are never changed in place. */
@@ -45,14 +40,13 @@ private[sparkdl] final class CacheFolder(root: Path) {
   }
 
   /** Lets `make` write an exported bundle from a local copy of what a stream holds; the copy is deleted afterwards. */
-  def making(bundle: Path, stream: => InputStream)(make: Path => Unit): Unit = {
-    val copy = writing {
-      ownFolder("bundles")
-      val part = Files.createTempFile(bundle.getParent, "part-", ".tmp")
-      CacheFolder.copy(stream, part)
-      part
-    }
-    try make(copy)
+  def making(stream: InputStream)(make: Path => Unit): Unit =
+    withCopy("bundles", stream)((copy, _) => make(copy))
+
+  /** A copy of what a stream holds, in a folder of the cache, and its digest; the copy is deleted unless it was moved. */
+  private def withCopy[T](folder: String, stream: InputStream)(use: (Path, String) => T): T = writing {
+    val copy = Files.createTempFile(ownFolder(folder), "part-", ".tmp")
+    try use(copy, CacheFolder.copy(stream, copy))
     finally Files.deleteIfExists(copy)
   }
 

@@ -69,9 +69,6 @@ final class Faults {
         return "";
       case "describeBundle":
         return NativeApi.describeBundle(argument)[1];
-      case "convertKeras":
-        NativeApi.convertKeras(argument.split(","));
-        return "";
       case "openModel":
         return NativeApi.openModel(argument.split(","));
       case "decodeHeapBuffer":
