@@ -59,6 +59,23 @@ def exported(row: NamedModel, pixels: Pixels, bundle: Path, file: Path) -> Outpu
     return reference
 
 
+def weights_alone(row: NamedModel, pixels: Pixels, folder: Path) -> Outputs:
+    """Writes the weights of the row's seeded network in the three layouts that there are.
+
+    Gives what Keras makes of RGB pixels [n, h, w, 3].
+    """
+    from h5py import File
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    model = network(row)
+    model.save_weights(folder / "new.weights.h5")
+    features = type(model)(model.inputs, model.get_layer(row.feature_layer).output)
+    for name, part in {"published.h5": model, "published_notop.h5": features}.items():
+        with File(folder / name, "w") as file:
+            save_weights_to_hdf5_group(file, part)
+    return keras_outputs(model, row, pixels)
+
+
 def keras_outputs(model: Any, row: NamedModel, pixels: Pixels) -> Outputs:
     layers = [model.get_layer(row.feature_layer).output, model.outputs[0]]
     features, predictions = type(model)(model.inputs, layers).predict_on_batch(preprocess(row, pixels))

@@ -1,6 +1,7 @@
 """Every network of the table gives what Keras gives, through the core and through the stages."""
 
 import io
+import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -52,7 +53,9 @@ def batch(files: list[bytes]) -> pa.RecordBatch:
 
 def core_outputs(bundle: Path, files: list[bytes]) -> seeded.Outputs:
     _native.load_tensorflow([("tensorflowPath", ""), ("tensorflowClasspath", ""), ("python", sys.executable)])
-    return {key: _core_output(bundle, files, key) for key in ("avg", "max", "none", "predictions")}
+    manifest = json.loads(_engine.describe_bundle(bundle)[0])
+    keys = ("avg", "max", "none", *(["predictions"] if "predictions" in manifest["outputs"] else []))
+    return {key: _core_output(bundle, files, key) for key in keys}
 
 
 def _core_output(bundle: Path, files: list[bytes], key: str) -> npt.NDArray[Any]:
@@ -120,6 +123,30 @@ def test_features_and_logits_equal_keras(row: NamedModel, spark: Any, face: str,
         assert_equal(core_outputs(bundle, files), reference)
         os.unlink(bundle)
     os.unlink(file)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
+def test_weights_alone_are_read_without_keras(name: str, tmp_path: Path) -> None:
+    """As Keras 3 writes them, and in the layout of the published files, whole and without the classifier."""
+    row = next(row for row in named_models() if row.name == name)
+    files, pixels = pictures(row)
+    with ProcessPoolExecutor(1, get_context("spawn")) as keras_process:
+        reference = keras_process.submit(seeded.weights_alone, row, pixels, tmp_path).result()
+    assert_tells_pictures_apart(reference)
+    # The network of the table ends with the classifier's softmax, the seeded one before it.
+    powers = np.exp(reference["predictions"] - reference["predictions"].max(1, keepdims=True))
+    reference["predictions"] = powers / powers.sum(1, keepdims=True)
+    features = {key: value for key, value in reference.items() if key != "predictions"}
+    expected = {"new.weights.h5": reference, "published.h5": reference, "published_notop.h5": features}
+    for file, outputs in expected.items():
+        bundle = tmp_path / f"{file}.sparkdl"
+        _engine.convert_keras(tmp_path / file, bundle, row.name)
+        found = core_outputs(bundle, files)
+        assert found.keys() == outputs.keys()
+        assert_equal(found, outputs)
+    with pytest.raises(sparkdl.SparkDLValueError, match="the weights of .* layers, but the model has"):
+        _engine.convert_keras(tmp_path / "published.h5", tmp_path / "wrong.sparkdl", "VGG16")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ mod manifest;
 use std::path::Path;
 
 pub(crate) use archive::{check_members, digest_of, hex, unreadable};
-pub(crate) use manifest::{Manifest, Output};
+use manifest::{AnyManifest, TensorSpec};
+pub(crate) use manifest::{Manifest, Output, TENSORS_VERSION};
 
 use crate::graph::GraphFile;
 use crate::{Error, ErrorKind, Result};
@@ -26,8 +27,18 @@ pub struct Description {
 pub fn describe(path: &Path) -> Result<Description> {
     let mut bundle = Bundle::open(path)?;
     let graph = GraphFile::parse(bundle.graph()?, &bundle.shown)?;
-    for output in bundle.manifest.outputs.all() {
-        graph.closure(&bundle.manifest.input.tensor, &output.tensor)?;
+    match &bundle.manifest {
+        AnyManifest::Pictures(manifest) => {
+            for output in manifest.outputs.all() {
+                graph.closure(&manifest.input.tensor, &output.tensor)?;
+            }
+        }
+        AnyManifest::Tensors(manifest) => {
+            let names = |specs: &[TensorSpec]| -> Vec<String> {
+                specs.iter().map(|spec| spec.tensor.clone()).collect()
+            };
+            graph.check(&names(&manifest.inputs), &names(&manifest.outputs))?;
+        }
     }
     Ok(Description { manifest: bundle.json, digest: digest_of(path)? })
 }
@@ -35,7 +46,7 @@ pub fn describe(path: &Path) -> Result<Description> {
 /// An open bundle: manifest checked, graph not read yet.
 pub(crate) struct Bundle {
     archive: archive::Archive,
-    manifest: Manifest,
+    manifest: AnyManifest,
     json: String,
     shown: String,
 }
@@ -47,12 +58,19 @@ impl Bundle {
         let bytes = archive.member(manifest::FILE, manifest::MAX_BYTES)?;
         let json = String::from_utf8(bytes)
             .map_err(|e| damaged(&shown, "manifest.json is not UTF-8").with_source(e))?;
-        let manifest = Manifest::parse(&json, &shown)?;
+        let manifest = AnyManifest::parse(&json, &shown)?;
         Ok(Bundle { archive, manifest, json, shown })
     }
 
-    pub(crate) fn manifest(&self) -> &Manifest {
-        &self.manifest
+    /// What it says of a network for pictures; another one is refused.
+    pub(crate) fn manifest(&self) -> Result<&Manifest> {
+        match &self.manifest {
+            AnyManifest::Pictures(manifest) => Ok(manifest),
+            AnyManifest::Tensors(_) => Err(damaged(
+                &self.shown,
+                "it takes tensors, but a network for pictures is needed: give modelName when converting",
+            )),
+        }
     }
 
     /// How errors name the file.
@@ -62,7 +80,7 @@ impl Bundle {
 
     /// The serialised graph; its digest is the manifest's.
     pub(crate) fn graph(&mut self) -> Result<Vec<u8>> {
-        let member = &self.manifest.graph;
+        let member = self.manifest.graph();
         let graph = self.archive.member(&member.file, archive::MAX_GRAPH_BYTES)?;
         let found = archive::hex_sha256(&graph);
         if found == member.sha256 {

@@ -78,29 +78,44 @@ impl GraphFile {
         let feed = self.tensor(feed)?;
         let fetch = self.tensor(fetch)?;
         self.check_feed(&feed)?;
+        if self.node(&feed.node).and_then(|node| node.data_type("dtype")) != Some(proto::DT_FLOAT) {
+            return Err(self.refused(&format!("its input {feed} is not of type float32")));
+        }
+        let nodes = self.needed(std::slice::from_ref(&feed), &fetch)?;
+        if !nodes.iter().any(|node| node.name == feed.node) {
+            return Err(self.refused(&format!("{fetch} does not depend on the input {feed}")));
+        }
+        Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feed, fetch })
+    }
+
+    /// Checks that each of `fetches` can be computed from `feeds`, and that nothing runs then that must not.
+    pub(crate) fn check(&self, feeds: &[String], fetches: &[String]) -> Result<()> {
+        let feeds: Vec<TensorName> = feeds.iter().map(|feed| self.tensor(feed)).collect::<Result<_>>()?;
+        feeds.iter().try_for_each(|feed| self.check_feed(feed))?;
+        fetches.iter().try_for_each(|fetch| self.needed(&feeds, &self.tensor(fetch)?).map(drop))
+    }
+
+    /// The nodes behind `fetch`, up to `feeds`.
+    fn needed(&self, feeds: &[TensorName], fetch: &TensorName) -> Result<Vec<NodeDef>> {
         let mut reached = HashSet::new();
         let mut open = vec![fetch.node.as_str()];
         while let Some(name) = open.pop() {
             let node = self.node(name).ok_or_else(|| {
                 self.refused(&format!("its graph uses the node {name}, which is not there"))
             })?;
-            if !reached.insert(name) || name == feed.node {
+            if !reached.insert(name) || feeds.iter().any(|feed| feed.node == name) {
                 continue;
             }
             if matches!(node.op.as_str(), "Placeholder" | "PlaceholderV2") {
-                return Err(
-                    self.refused(&format!("{fetch} needs a second input, {name}; only {feed} is fed"))
-                );
+                let fed = feeds.iter().map(TensorName::to_string).collect::<Vec<_>>().join(", ");
+                return Err(self.refused(&format!("{fetch} needs a second input, {name}; only {fed} is fed")));
             }
             open.extend(node.inputs.iter().map(|input| input_node(input)));
-        }
-        if !reached.contains(feed.node.as_str()) {
-            return Err(self.refused(&format!("{fetch} does not depend on the input {feed}")));
         }
         let nodes: Vec<NodeDef> =
             self.def.nodes.iter().filter(|node| reached.contains(node.name.as_str())).cloned().collect();
         deny::check(&nodes, &self.functions, &self.shown)?;
-        Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feed, fetch })
+        Ok(nodes)
     }
 
     fn node(&self, name: &str) -> Option<&NodeDef> {
@@ -121,9 +136,6 @@ impl GraphFile {
         let Some(node) = self.node(&feed.node) else { return Ok(()) };
         if node.op != "Placeholder" || feed.index != 0 {
             return Err(self.refused(&format!("its input {feed} is not a Placeholder but a {}", node.op)));
-        }
-        if node.data_type("dtype") != Some(proto::DT_FLOAT) {
-            return Err(self.refused(&format!("its input {feed} is not of type float32")));
         }
         Ok(())
     }

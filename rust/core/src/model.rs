@@ -46,7 +46,7 @@ impl Model {
         runtime::loaded()?;
         let digest = cache::digest(&options.model)?;
         let bundle = Bundle::open(&options.model)?;
-        let (manifest, shown) = (bundle.manifest(), bundle.shown());
+        let (manifest, shown) = (bundle.manifest()?, bundle.shown());
         let fetch = Fetch::of(manifest, options.task, shown)?;
         let labels = match options.task {
             Task::TopK(_) => task::labels(&options.labels, manifest, fetch.width, shown)?,
@@ -109,7 +109,7 @@ impl Model {
 /// From a bundle to a session that computes one output.
 fn load(mut bundle: Bundle, spec: InputSpec, fetch: &Fetch) -> Result<Session> {
     let graph = GraphFile::parse(bundle.graph()?, bundle.shown())?;
-    let closure = graph.closure(&bundle.manifest().input.tensor, &fetch.output.tensor)?;
+    let closure = graph.closure(&bundle.manifest()?.input.tensor, &fetch.output.tensor)?;
     drop(graph);
     let input = [spec.height, spec.width, spec.channels];
     Session::new(closure, &input, &fetch.output.shape, bundle.shown())

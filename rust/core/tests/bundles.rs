@@ -174,7 +174,7 @@ fn every_wrong_field_of_the_manifest_is_named() {
     let graph = graph(&[node("out", "Identity", &["image"], &[("T", float())])]);
     let cases = [
         ("/format", json!("zip"), "format must be \"sparkdl-bundle\" but is \"zip\""),
-        ("/version", json!(2), "version must be 1 but is 2"),
+        ("/version", json!(3), "version must be 1 but is 3"),
         ("/name", json!(""), "name is empty"),
         ("/input/height", json!(0), "input.height must be from 1 to 16384 but is 0"),
         ("/input/width", json!(100_000), "input.width must be from 1 to 16384 but is 100000"),

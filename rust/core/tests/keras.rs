@@ -213,10 +213,12 @@ fn what_cannot_be_built_is_refused_by_layer_and_reason() {
         "\"module\": \"mine\", \"class_name\": \"ReLU\"",
     );
     assert!(custom.contains("conv1_relu (ReLU)") && custom.contains("it comes from mine"), "{custom}");
-    let first = change("\"data_format\": \"channels_last\"", "\"data_format\": \"channels_first\"");
-    assert!(first.contains("its data_format is channels_first"), "{first}");
+    let sideways = change("\"data_format\": \"channels_last\"", "\"data_format\": \"sideways\"");
+    assert!(sideways.contains("its data_format is sideways"), "{sideways}");
+    let double = change("\"config\": {\"name\": \"float32\"}", "\"config\": {\"name\": \"float64\"}");
+    assert!(double.contains("it computes in float64"), "{double}");
     let grouped = change("\"groups\": 1", "\"groups\": 2");
-    assert!(grouped.contains("(Conv2D)") && grouped.contains("grouped"), "{grouped}");
+    assert!(grouped.contains("(Conv2D)") && grouped.contains("2 groups of 3 channels"), "{grouped}");
     let wrong = change("\"filters\": 1", "\"filters\": 3");
     assert!(
         wrong.contains("has the shape") && wrong.contains("The weights belong to another model"),

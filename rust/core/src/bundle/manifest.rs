@@ -10,11 +10,52 @@ pub(super) const FILE: &str = "manifest.json";
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 const FORMAT: &str = "sparkdl-bundle";
 const VERSION: u32 = 1;
+pub(crate) const TENSORS_VERSION: u32 = 2;
+const DTYPES: [&str; 3] = ["bool", "float32", "int32"];
 const MAX_SIDE: usize = 16_384;
 /// Values of one picture's input or output: keeps every product below far from overflow.
 const MAX_VALUES: usize = 1 << 28;
 
-/// What a bundle says of itself.
+/// What a bundle says of itself, of which there are two versions.
+#[derive(Debug, Clone)]
+pub(crate) enum AnyManifest {
+    /// Version 1: a network for pictures.
+    Pictures(Box<Manifest>),
+    /// Version 2: a graph on tensors.
+    Tensors(TensorManifest),
+}
+
+/// What a bundle says of a graph on tensors.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TensorManifest {
+    format: String,
+    #[allow(dead_code, reason = "read before the rest")]
+    version: u32,
+    name: String,
+    /// In the order of the model.
+    pub(crate) inputs: Vec<TensorSpec>,
+    pub(crate) outputs: Vec<TensorSpec>,
+    pub(crate) graph: GraphMember,
+    #[allow(dead_code, reason = "part of the format")]
+    source: serde_json::Value,
+    #[allow(dead_code, reason = "part of the format")]
+    license: Option<String>,
+}
+
+/// An input or output of a graph on tensors.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TensorSpec {
+    /// What the model calls it.
+    name: String,
+    pub(crate) tensor: String,
+    dtype: String,
+    /// Without the batch dimension; null is any size.
+    shape: Vec<Option<usize>>,
+}
+
+/// What a bundle says of a network for pictures.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
@@ -67,29 +108,89 @@ pub(crate) struct Output {
     pub(crate) shape: Vec<usize>,
 }
 
-impl Manifest {
-    pub(super) fn parse(json: &str, shown: &str) -> Result<Manifest> {
-        let manifest: Manifest = serde_json::from_str(json)
-            .map_err(|e| damaged(shown, "manifest.json is not what this version reads").with_source(e))?;
-        manifest.check(&|field, what| damaged(shown, &format!("manifest.json: {field} {what}")))?;
-        Ok(manifest)
+impl AnyManifest {
+    pub(super) fn parse(json: &str, shown: &str) -> Result<AnyManifest> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: Option<u32>,
+        }
+        let wrong = |field: &str, what: String| damaged(shown, &format!("manifest.json: {field} {what}"));
+        let unknown = |e| damaged(shown, "manifest.json is not what this version reads").with_source(e);
+        let version: Version = serde_json::from_str(json).map_err(unknown)?;
+        if version.version == Some(TENSORS_VERSION) {
+            let manifest: TensorManifest = serde_json::from_str(json).map_err(unknown)?;
+            manifest.check(&wrong)?;
+            return Ok(AnyManifest::Tensors(manifest));
+        }
+        let manifest: Manifest = serde_json::from_str(json).map_err(unknown)?;
+        manifest.check(&wrong)?;
+        Ok(AnyManifest::Pictures(Box::new(manifest)))
     }
 
-    fn check(&self, wrong: &dyn Fn(&str, String) -> Error) -> Result<()> {
-        if self.format != FORMAT {
-            return Err(wrong("format", format!("must be \"{FORMAT}\" but is \"{}\"", self.format)));
+    pub(super) fn graph(&self) -> &GraphMember {
+        match self {
+            AnyManifest::Pictures(manifest) => &manifest.graph,
+            AnyManifest::Tensors(manifest) => &manifest.graph,
         }
+    }
+}
+
+/// What both versions have.
+fn check_common(
+    format: &str,
+    name: &str,
+    graph: &GraphMember,
+    wrong: &dyn Fn(&str, String) -> Error,
+) -> Result<()> {
+    if format != FORMAT {
+        return Err(wrong("format", format!("must be \"{FORMAT}\" but is \"{format}\"")));
+    }
+    if name.is_empty() {
+        return Err(wrong("name", "is empty".to_owned()));
+    }
+    let digest = graph.sha256.as_str();
+    if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return Err(wrong("graph.sha256", "must be 64 lower-case hex digits".to_owned()));
+    }
+    Ok(())
+}
+
+impl TensorManifest {
+    fn check(&self, wrong: &dyn Fn(&str, String) -> Error) -> Result<()> {
+        check_common(&self.format, &self.name, &self.graph, wrong)?;
+        for (field, specs) in [("inputs", &self.inputs), ("outputs", &self.outputs)] {
+            if specs.is_empty() {
+                return Err(wrong(field, "names no tensor".to_owned()));
+            }
+            for spec in specs {
+                let TensorSpec { name, dtype, shape, .. } = spec;
+                if !DTYPES.contains(&dtype.as_str()) {
+                    return Err(wrong(
+                        field,
+                        format!("gives {name} the type {dtype}; there are {}", DTYPES.join(", ")),
+                    ));
+                }
+                let values =
+                    shape.iter().flatten().try_fold(1_usize, |product, side| product.checked_mul(*side));
+                if values.is_none_or(|values| values > MAX_VALUES) {
+                    return Err(wrong(
+                        field,
+                        format!("gives {name} the shape {shape:?}, which is too large"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Manifest {
+    fn check(&self, wrong: &dyn Fn(&str, String) -> Error) -> Result<()> {
         if self.version != VERSION {
             let found = self.version;
             return Err(wrong("version", format!("must be {VERSION} but is {found}: update this package")));
         }
-        if self.name.is_empty() {
-            return Err(wrong("name", "is empty".to_owned()));
-        }
-        let digest = self.graph.sha256.as_str();
-        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            return Err(wrong("graph.sha256", "must be 64 lower-case hex digits".to_owned()));
-        }
+        check_common(&self.format, &self.name, &self.graph, wrong)?;
         self.input.spec().map_err(|(field, what)| wrong(field, what))?;
         if self.outputs.all().next().is_none() {
             return Err(wrong("outputs", "names no tensor".to_owned()));

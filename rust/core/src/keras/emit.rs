@@ -3,39 +3,35 @@
 use std::io::{Result, Write};
 
 use super::hdf5::Array;
-use super::ir::{Attr, Constant, DT_FLOAT, DT_INT32, Graph, Node};
+use super::ir::{Attr, Constant, DT_FLOAT, DT_INT32, Graph, Node, Tensor};
 use crate::graph::wire::Writer;
 
 /// `GraphDef.versions.producer` of TensorFlow 2.16, the oldest that is used: with it `ResizeBilinear` and others have
 /// the meaning they have today.
 const PRODUCER: i64 = 1766;
 
-/// Writes the nodes that `outputs` (name, node) need, and an `Identity` of each name for them. The only
-/// placeholder is called `input`.
-pub(super) fn write(
-    graph: &Graph,
-    input: &str,
-    outputs: &[(&str, usize)],
-    into: &mut dyn Write,
-) -> Result<()> {
-    let mut needed = vec![false; graph.nodes.len()];
-    let mut open: Vec<usize> = outputs.iter().map(|(_, node)| *node).collect();
+/// Writes the nodes that `outputs` (name, tensor) need, and an `Identity` of each name for them.
+pub(super) fn write(graph: &Graph, outputs: &[(&str, &Tensor)], into: &mut dyn Write) -> Result<()> {
+    // An input that nothing needs is still one.
+    let mut needed: Vec<bool> = graph.nodes.iter().map(|node| node.op == "Placeholder").collect();
+    let mut open: Vec<usize> = outputs.iter().map(|(_, tensor)| tensor.node).collect();
     while let Some(index) = open.pop() {
         if !std::mem::replace(&mut needed[index], true) {
             open.extend(&graph.nodes[index].inputs);
         }
     }
     let name = |index: usize| match graph.nodes[index].op {
-        "Placeholder" => input.to_owned(),
+        "Placeholder" => graph.nodes[index].name.clone(),
         op => format!("{op}_{index}"),
     };
     for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| needed[*index]) {
         let inputs: Vec<String> = node.inputs.iter().map(|input| name(*input)).collect();
         write_node(&name(index), &inputs, node, into)?;
     }
-    let identity = Node { op: "Identity", attrs: vec![("T", Attr::Type(DT_FLOAT))], ..Node::default() };
-    for (output, index) in outputs {
-        write_node(output, &[name(*index)], &identity, into)?;
+    for (output, tensor) in outputs {
+        let attrs = vec![("T", Attr::Type(tensor.dtype))];
+        let identity = Node { op: "Identity", attrs, ..Node::default() };
+        write_node(output, &[name(tensor.node)], &identity, into)?;
     }
     let mut versions = Writer::default();
     versions.int(1, PRODUCER);

@@ -1,8 +1,11 @@
 //! A Keras file: what the model is made of, and where its variables are.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::rc::Rc;
 
 use serde_json::Value;
 use zip::{CompressionMethod, ZipArchive};
@@ -17,26 +20,38 @@ const MAX_CONFIG: u64 = 64 << 20;
 const MAX_WEIGHTS: u64 = 16 << 30;
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.weights.h5";
+const LAYER_NAMES: &str = "layer_names";
+const WEIGHT_NAMES: &str = "weight_names";
 
-/// A whole model: its configuration and its variables.
+/// A Keras file: variables, and in a whole model its configuration.
 pub(super) struct KerasFile {
-    /// `{"class_name": …, "config": …}` as Keras writes it.
-    pub(super) model: Value,
+    /// `{"class_name": …, "config": …}` as Keras writes it; `None` in a file of weights alone.
+    pub(super) model: Option<Value>,
     pub(super) weights: Weights,
     /// Version of Keras that wrote it, if it says so.
     pub(super) keras_version: String,
 }
 
+/// The variables of a file.
+pub(super) struct Weights {
+    hdf5: Hdf5,
+    layout: Layout,
+    /// `weight_names` of the groups that were asked for.
+    names: RefCell<HashMap<String, Rc<Vec<String>>>>,
+}
+
 /// How a file names the variables of a layer.
-pub(super) enum Weights {
+enum Layout {
     /// Keras 3: by a path of attributes and counters, `layers/conv2d_1/vars/0`.
-    Paths(Hdf5),
-    /// Keras' older layout: by the layer's name, in an order that the layer knows.
-    Layers(Hdf5, &'static str),
+    Paths,
+    /// Keras' older layout: by the layer's name below this group, in an order that the layer knows.
+    Layers(&'static str),
+    /// The same of a file whose names may be others: the groups by the names that the model's layers have.
+    Groups(HashMap<String, String>),
 }
 
 impl KerasFile {
-    /// Opens `.keras` or a whole model in `.h5`; what it is, its first bytes say.
+    /// Opens `.keras`, a whole model in `.h5`, or weights alone in `.h5`; what it is, its first bytes say.
     pub(super) fn open(path: &Path) -> Result<KerasFile> {
         let shown = path.display().to_string();
         let unreadable = |e| unreadable("Keras file", path, e);
@@ -85,23 +100,31 @@ impl KerasFile {
             }
             _ => Hdf5::from_bytes(member(&mut zip, WEIGHTS, MAX_WEIGHTS, shown)?, &inside)?,
         };
-        Ok(KerasFile { model, weights: Weights::Paths(hdf5), keras_version: version.unwrap_or_default() })
+        let weights = Weights::new(hdf5, Layout::Paths);
+        Ok(KerasFile { model: Some(model), weights, keras_version: version.unwrap_or_default() })
     }
 
     fn from_hdf5(file: File, shown: &str) -> Result<KerasFile> {
         let length = file.metadata().map_err(|e| refused(shown, "its size is unknown").with_source(e))?.len();
         let hdf5 = Hdf5::open(file, 0, length, shown)?;
-        let Some(config) = hdf5.strings("", "model_config")? else {
+        let version = hdf5.strings("", "keras_version")?.map(|version| version.concat()).unwrap_or_default();
+        let config = hdf5.strings("", "model_config")?;
+        let model =
+            config.map(|config| json(config.concat().as_bytes(), "model_config", shown)).transpose()?;
+        let layout = if hdf5.has_group("model_weights")? {
+            Layout::Layers("model_weights")
+        } else if model.is_some() || hdf5.strings("", LAYER_NAMES)?.is_some() {
+            Layout::Layers("")
+        } else if hdf5.has_group("layers")? {
+            Layout::Paths
+        } else {
             return Err(refused(
                 shown,
-                "it holds weights alone, without the model's configuration: give the whole model (model.save), or the \
-                 name of the network that the weights belong to",
+                "it is an HDF5 file, but not one that Keras writes: it has no model_config, no layer_names and no group \
+                 layers",
             ));
         };
-        let model = json(config.concat().as_bytes(), "model_config", shown)?;
-        let version = hdf5.strings("", "keras_version")?.map(|version| version.concat()).unwrap_or_default();
-        let folder = if hdf5.has_group("model_weights")? { "model_weights" } else { "" };
-        Ok(KerasFile { model, weights: Weights::Layers(hdf5, folder), keras_version: version })
+        Ok(KerasFile { model, weights: Weights::new(hdf5, layout), keras_version: version })
     }
 }
 
@@ -138,36 +161,92 @@ fn check_sum(zip: &mut ZipArchive<BufReader<File>>, shown: &str) -> Result<()> {
 }
 
 /// The variables of one layer, wherever the file keeps them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Place {
     /// Keras 3: the path of the layer's group.
     pub(super) path: String,
-    /// Older layout, and errors: the layer's name.
+    /// Older layout: the layer of the outermost model that it is part of, or itself.
+    pub(super) top: String,
     pub(super) layer: String,
 }
 
+/// One variable of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Variable<'a> {
+    /// What errors call it.
+    pub(super) name: &'a str,
+    /// Keras 3: the path of its owner below the layer, empty where that is the layer itself; with the number it has there.
+    pub(super) owner: &'a str,
+    pub(super) index: usize,
+    /// Older layout: its number among all variables of the layer.
+    pub(super) flat: usize,
+}
+
 impl Weights {
-    pub(super) fn shown(&self) -> &str {
-        match self {
-            Weights::Paths(hdf5) | Weights::Layers(hdf5, _) => hdf5.shown(),
-        }
+    fn new(hdf5: Hdf5, layout: Layout) -> Weights {
+        Weights { hdf5, layout, names: RefCell::default() }
     }
 
-    /// The variable number `index` of a layer, in the order in which the layer owns them; its shape is checked.
-    pub(super) fn variable(&self, place: &Place, index: usize, name: &str, shape: &[usize]) -> Result<Array> {
-        let found = match self {
-            Weights::Paths(hdf5) => {
-                let path = format!("{}/vars/{index}", place.path);
-                hdf5.array(&path)?.ok_or_else(|| self.missing(place, name, &path))
+    pub(super) fn shown(&self) -> &str {
+        self.hdf5.shown()
+    }
+
+    /// For weights alone: matches the file's layers with those of a model that own variables, `all` of it or those
+    /// `without_top`. True where the file has them all.
+    pub(super) fn match_layers(&mut self, all: &[Place], without_top: &[Place]) -> Result<bool> {
+        if matches!(self.layout, Layout::Paths) {
+            for place in all.iter().filter(|place| !without_top.contains(place)) {
+                if self.hdf5.has_array(&format!("{}/vars/0", place.path))? {
+                    return Ok(true);
+                }
             }
-            Weights::Layers(hdf5, folder) => {
-                let group = format!("{folder}/{}", place.layer);
-                let names = hdf5.strings(&group, "weight_names")?.unwrap_or_default();
-                let path = names.get(index).map(|name| format!("{group}/{name}"));
-                let path = path.ok_or_else(|| self.missing(place, name, &group))?;
-                hdf5.array(&path)?.ok_or_else(|| self.missing(place, name, &path))
+            return Ok(false);
+        }
+        let mut found = Vec::new();
+        for name in self.hdf5.strings("", LAYER_NAMES)?.unwrap_or_default() {
+            if !self.weight_names(&name)?.is_empty() {
+                found.push(name);
             }
-        }?;
+        }
+        let owners = [all, without_top].into_iter().find(|owners| owners.len() == found.len());
+        let owners = owners.ok_or_else(|| {
+            let (found, all, rest) = (found.len(), all.len(), without_top.len());
+            refused(
+                self.shown(),
+                &format!(
+                    "it has the weights of {found} layers, but the model has {all} layers with weights, {rest} without its \
+                     classifier"
+                ),
+            )
+        })?;
+        let whole = owners.len() == all.len();
+        self.layout = Layout::Groups(owners.iter().map(|place| place.layer.clone()).zip(found).collect());
+        Ok(whole)
+    }
+
+    /// A variable of a layer; its shape is checked.
+    pub(super) fn variable(&self, place: &Place, variable: Variable, shape: &[usize]) -> Result<Array> {
+        let name = variable.name;
+        let path = match &self.layout {
+            Layout::Paths => {
+                let owner = if variable.owner.is_empty() { "" } else { "/" };
+                format!("{}{owner}{}/vars/{}", place.path, variable.owner, variable.index)
+            }
+            Layout::Layers(_) | Layout::Groups(_) => {
+                let group = match &self.layout {
+                    Layout::Layers("") | Layout::Paths => place.top.clone(),
+                    Layout::Layers(folder) => format!("{folder}/{}", place.top),
+                    Layout::Groups(groups) => groups.get(&place.top).cloned().unwrap_or_default(),
+                };
+                let names = self.weight_names(&group)?;
+                let inside = place.top != place.layer;
+                let mut own =
+                    names.iter().filter(|name| !inside || name.split('/').any(|part| part == place.layer));
+                let found = own.nth(variable.flat).map(|name| format!("{group}/{name}"));
+                found.ok_or_else(|| self.missing(place, name, &group))?
+            }
+        };
+        let found = self.hdf5.array(&path)?.ok_or_else(|| self.missing(place, name, &path))?;
         if found.shape == shape {
             return Ok(found);
         }
@@ -181,6 +260,15 @@ impl Weights {
                 found.shape
             ),
         ))
+    }
+
+    fn weight_names(&self, group: &str) -> Result<Rc<Vec<String>>> {
+        if let Some(names) = self.names.borrow().get(group) {
+            return Ok(Rc::clone(names));
+        }
+        let names = Rc::new(self.hdf5.strings(group, WEIGHT_NAMES)?.unwrap_or_default());
+        self.names.borrow_mut().insert(group.to_owned(), Rc::clone(&names));
+        Ok(names)
     }
 
     fn missing(&self, place: &Place, name: &str, path: &str) -> Error {

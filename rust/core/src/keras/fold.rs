@@ -49,7 +49,7 @@ fn merge_scales(graph: &mut Graph, outputs: &[usize]) {
         let node = &mut graph.nodes[sum];
         node.op = "BiasAdd";
         node.inputs = vec![convolution, bias.node];
-        node.attrs.push(("data_format", Attr::Text("NHWC")));
+        node.attrs.push(("data_format", Attr::text("NHWC")));
     }
 }
 
@@ -103,9 +103,9 @@ fn merge_padding(graph: &mut Graph, outputs: &[usize]) {
         node.inputs[0] = input;
         node.attrs.retain(|(name, _)| *name != "padding");
         match padding {
-            Padding::Same => node.attrs.push(("padding", Attr::Text("SAME"))),
+            Padding::Same => node.attrs.push(("padding", Attr::text("SAME"))),
             Padding::Explicit(margins) => {
-                node.attrs.push(("padding", Attr::Text("EXPLICIT")));
+                node.attrs.push(("padding", Attr::text("EXPLICIT")));
                 node.attrs.push(("explicit_paddings", Attr::Ints(margins)));
             }
         }
@@ -119,7 +119,7 @@ enum Padding {
 
 fn padded_convolution(graph: &Graph, uses: &[usize], index: usize) -> Option<(usize, Padding)> {
     let node = &graph.nodes[index];
-    if !CONVOLUTIONS.contains(&node.op) || attr(node, "padding") != Some(&Attr::Text("VALID")) {
+    if !CONVOLUTIONS.contains(&node.op) || attr(node, "padding") != Some(&Attr::text("VALID")) {
         return None;
     }
     let pad = *node.inputs.first()?;

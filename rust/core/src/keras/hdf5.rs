@@ -70,13 +70,25 @@ impl Hdf5 {
         Ok(self.group(path)?.is_some())
     }
 
+    pub(super) fn has_array(&self, path: &str) -> Result<bool> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some(group) = self.group(folder)? else { return Ok(false) };
+        match group.dataset(name) {
+            Ok(_) => Ok(true),
+            Err(e) if is_missing(&e) => Ok(false),
+            Err(e) => Err(self.broken(&format!("its array {path}"), e)),
+        }
+    }
+
     /// Strings of a group's attribute, which Keras cuts into `name0`, `name1`, … where it is long.
     pub(super) fn strings(&self, group: &str, name: &str) -> Result<Option<Vec<String>>> {
         let Some(group) = self.group(group)? else { return Ok(None) };
         let broken = |e| self.broken(&format!("its attribute {name}"), e);
         let attributes = group.attributes().map_err(broken)?;
         let one = |name: &str| {
-            attributes.iter().find(|attribute| attribute.name == name).map(|found| found.read_strings())
+            let found = attributes.iter().find(|attribute| attribute.name == name);
+            // h5py writes an empty list as an array of floats.
+            found.map(|found| if found.shape == [0] { Ok(Vec::new()) } else { found.read_strings() })
         };
         if let Some(strings) = one(name) {
             return strings.map(Some).map_err(broken);

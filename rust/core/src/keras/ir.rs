@@ -1,20 +1,32 @@
 //! A TensorFlow graph under construction: shapes are known as it grows, and weights stay outside of messages.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::hdf5::Array;
+
+pub(super) type Shape = Vec<Option<usize>>;
 
 /// One output of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor {
     pub(super) node: usize,
     /// With the batch dimension, which is open.
-    pub(super) shape: Vec<Option<usize>>,
+    pub(super) shape: Shape,
+    /// TensorFlow's number of the type.
+    pub(super) dtype: i64,
+    /// Which steps count, as Keras hands it on beside a tensor: bool [batch, steps].
+    pub(super) mask: Option<Box<Tensor>>,
 }
 
 impl Tensor {
     pub(super) fn rank(&self) -> usize {
         self.shape.len()
+    }
+
+    pub(super) fn with_mask(mut self, mask: Option<Box<Tensor>>) -> Tensor {
+        self.mask = mask;
+        self
     }
 
     /// The size of the last dimension, which layers' weights depend on.
@@ -34,9 +46,15 @@ pub(super) enum Attr {
     Int(i64),
     Float(f32),
     Bool(bool),
-    Text(&'static str),
+    Text(Cow<'static, str>),
     Ints(Vec<i64>),
-    Shape(Vec<Option<usize>>),
+    Shape(Shape),
+}
+
+impl Attr {
+    pub(super) const fn text(text: &'static str) -> Attr {
+        Attr::Text(Cow::Borrowed(text))
+    }
 }
 
 /// What a constant holds.
@@ -52,11 +70,14 @@ pub(super) struct Node {
     pub(super) inputs: Vec<usize>,
     pub(super) attrs: Vec<(&'static str, Attr)>,
     pub(super) constant: Option<Constant>,
-    pub(super) shape: Vec<Option<usize>>,
+    pub(super) shape: Shape,
+    /// Of a placeholder: its name in the graph.
+    pub(super) name: String,
 }
 
 pub(super) const DT_FLOAT: i64 = 1;
 pub(super) const DT_INT32: i64 = 3;
+pub(super) const DT_BOOL: i64 = 10;
 
 /// Nodes in an order in which they can run.
 #[derive(Debug, Default)]
@@ -65,58 +86,54 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    fn push(&mut self, node: Node) -> Tensor {
+    fn push(&mut self, node: Node, dtype: i64) -> Tensor {
         let shape = node.shape.clone();
         self.nodes.push(node);
-        Tensor { node: self.nodes.len() - 1, shape }
+        Tensor { node: self.nodes.len() - 1, shape, dtype, mask: None }
     }
 
-    pub(super) fn placeholder(&mut self, shape: Vec<Option<usize>>) -> Tensor {
-        let attrs = vec![("dtype", Attr::Type(DT_FLOAT)), ("shape", Attr::Shape(shape.clone()))];
-        self.push(Node { op: "Placeholder", inputs: Vec::new(), attrs, constant: None, shape })
+    pub(super) fn placeholder(&mut self, name: &str, dtype: i64, shape: Shape) -> Tensor {
+        let attrs = vec![("dtype", Attr::Type(dtype)), ("shape", Attr::Shape(shape.clone()))];
+        let name = name.to_owned();
+        self.push(Node { op: "Placeholder", attrs, shape, name, ..Node::default() }, dtype)
+    }
+
+    pub(super) fn constant(&mut self, constant: Constant, shape: &[usize]) -> Tensor {
+        let dtype = match constant {
+            Constant::Floats(_) => DT_FLOAT,
+            Constant::Ints(_) => DT_INT32,
+        };
+        let shape = shape.iter().copied().map(Some).collect();
+        let attrs = vec![("dtype", Attr::Type(dtype))];
+        self.push(Node { op: "Const", attrs, constant: Some(constant), shape, ..Node::default() }, dtype)
     }
 
     pub(super) fn array(&mut self, array: Array) -> Tensor {
-        let shape = array.shape.iter().copied().map(Some).collect();
-        let attrs = vec![("dtype", Attr::Type(DT_FLOAT))];
-        self.push(Node {
-            op: "Const",
-            inputs: Vec::new(),
-            attrs,
-            constant: Some(Constant::Floats(array)),
-            shape,
-        })
+        let shape = array.shape.clone();
+        self.constant(Constant::Floats(array), &shape)
+    }
+
+    pub(super) fn floats(&mut self, values: Vec<f32>, shape: &[usize]) -> Tensor {
+        self.array(Array { shape: shape.to_vec(), values: Arc::new(values) })
     }
 
     pub(super) fn scalar(&mut self, value: f32) -> Tensor {
-        self.array(Array { shape: Vec::new(), values: Arc::new(vec![value]) })
+        self.floats(vec![value], &[])
     }
 
     pub(super) fn ints(&mut self, values: Vec<i32>) -> Tensor {
-        let shape = vec![Some(values.len())];
-        let attrs = vec![("dtype", Attr::Type(DT_INT32))];
-        self.push(Node {
-            op: "Const",
-            inputs: Vec::new(),
-            attrs,
-            constant: Some(Constant::Ints(values)),
-            shape,
-        })
+        let shape = [values.len()];
+        self.constant(Constant::Ints(values), &shape)
     }
 
     pub(super) fn scalar_int(&mut self, value: i32) -> Tensor {
-        let mut tensor = self.ints(vec![value]);
-        tensor.shape.clear();
-        self.nodes[tensor.node].shape.clear();
-        tensor
+        self.constant(Constant::Ints(vec![value]), &[])
     }
 
     /// Amounts before and after each dimension, as `Pad` takes them.
     pub(super) fn margins(&mut self, margins: &[[usize; 2]]) -> Tensor {
-        let mut tensor = self.ints(margins.iter().flatten().map(|margin| *margin as i32).collect());
-        tensor.shape = vec![Some(margins.len()), Some(2)];
-        self.nodes[tensor.node].shape = tensor.shape.clone();
-        tensor
+        let values = margins.iter().flatten().map(|margin| *margin as i32).collect();
+        self.constant(Constant::Ints(values), &[margins.len(), 2])
     }
 
     /// Whether `to` is computed with arrays of floats that `from` does not depend on already.
@@ -136,18 +153,30 @@ impl Graph {
         false
     }
 
-    /// An operation on float32 tensors, with its attribute `T`.
+    /// An operation with its attribute `T`, the type of its first input and of its result.
     pub(super) fn op(
         &mut self,
         op: &'static str,
         inputs: &[&Tensor],
         attrs: Vec<(&'static str, Attr)>,
-        shape: Vec<Option<usize>>,
+        shape: Shape,
     ) -> Tensor {
-        let mut all = vec![("T", Attr::Type(DT_FLOAT))];
+        let dtype = inputs.first().map_or(DT_FLOAT, |input| input.dtype);
+        let mut all = vec![("T", Attr::Type(dtype))];
         all.extend(attrs);
+        self.typed(op, inputs, all, (shape, dtype))
+    }
+
+    /// An operation with just the attributes given, and a result of type `dtype`.
+    pub(super) fn typed(
+        &mut self,
+        op: &'static str,
+        inputs: &[&Tensor],
+        attrs: Vec<(&'static str, Attr)>,
+        (shape, dtype): (Shape, i64),
+    ) -> Tensor {
         let inputs = inputs.iter().map(|tensor| tensor.node).collect();
-        self.push(Node { op, inputs, attrs: all, constant: None, shape })
+        self.push(Node { op, inputs, attrs, shape, ..Node::default() }, dtype)
     }
 
     /// An operation that changes each value by itself.
@@ -167,11 +196,126 @@ impl Graph {
         self.op(op, &[input, &value], Vec::new(), input.shape.clone())
     }
 
+    /// A new shape behind the batch dimension.
     pub(super) fn reshape(&mut self, input: &Tensor, inner: &[usize]) -> Tensor {
         let dims: Vec<i32> = std::iter::once(-1).chain(inner.iter().map(|side| *side as i32)).collect();
         let dims = self.ints(dims);
         let shape = std::iter::once(None).chain(inner.iter().copied().map(Some)).collect();
-        self.op("Reshape", &[input, &dims], vec![("Tshape", Attr::Type(DT_INT32))], shape)
+        self.reshape_to(input, &dims, shape)
+    }
+
+    /// A shape that is a tensor of int32; `shape` is what is known of it.
+    pub(super) fn reshape_to(&mut self, input: &Tensor, dims: &Tensor, shape: Shape) -> Tensor {
+        self.op("Reshape", &[input, dims], vec![("Tshape", Attr::Type(DT_INT32))], shape)
+    }
+
+    /// The sizes of the first `count` dimensions, followed by `rest`.
+    pub(super) fn dims(&mut self, input: &Tensor, count: usize, rest: &[usize]) -> Tensor {
+        let attrs = vec![("T", Attr::Type(input.dtype)), ("out_type", Attr::Type(DT_INT32))];
+        let all = self.typed("Shape", &[input], attrs, (vec![Some(input.rank())], DT_INT32));
+        let first = self.slice(&all, &[0], &[count as i32], vec![Some(count)]);
+        if rest.is_empty() {
+            return first;
+        }
+        let rest_count = rest.len();
+        let rest = self.ints(rest.iter().map(|side| *side as i32).collect());
+        self.concat(&[&first, &rest], 0, vec![Some(count + rest_count)])
+    }
+
+    /// `size` −1 is everything from `begin` on.
+    pub(super) fn slice(&mut self, input: &Tensor, begin: &[i32], size: &[i32], shape: Shape) -> Tensor {
+        let (begin, size) = (self.ints(begin.to_vec()), self.ints(size.to_vec()));
+        self.op("Slice", &[input, &begin, &size], vec![("Index", Attr::Type(DT_INT32))], shape)
+    }
+
+    /// `count` entries of one dimension from `start` on.
+    pub(super) fn cut(&mut self, input: &Tensor, axis: usize, start: usize, count: usize) -> Tensor {
+        let mut begin = vec![0; input.rank()];
+        let mut size = vec![-1; input.rank()];
+        let mut shape = input.shape.clone();
+        (begin[axis], size[axis], shape[axis]) = (start as i32, count as i32, Some(count));
+        self.slice(input, &begin, &size, shape)
+    }
+
+    pub(super) fn concat(&mut self, tensors: &[&Tensor], axis: usize, shape: Shape) -> Tensor {
+        let place = self.scalar_int(axis as i32);
+        let attrs = vec![("N", Attr::Int(tensors.len() as i64)), ("Tidx", Attr::Type(DT_INT32))];
+        let inputs: Vec<&Tensor> = tensors.iter().copied().chain([&place]).collect();
+        self.op("ConcatV2", &inputs, attrs, shape)
+    }
+
+    pub(super) fn transpose(&mut self, input: &Tensor, order: &[usize]) -> Tensor {
+        let shape = order.iter().map(|axis| input.shape[*axis]).collect();
+        let places = self.ints(order.iter().map(|axis| *axis as i32).collect());
+        self.op("Transpose", &[input, &places], vec![("Tperm", Attr::Type(DT_INT32))], shape)
+    }
+
+    /// One dimension moved to another place.
+    pub(super) fn moved(&mut self, input: &Tensor, from: usize, to: usize) -> Tensor {
+        if from == to {
+            return input.clone();
+        }
+        let mut order: Vec<usize> = (0..input.rank()).filter(|axis| *axis != from).collect();
+        order.insert(to, from);
+        self.transpose(input, &order)
+    }
+
+    pub(super) fn expand_dims(&mut self, input: &Tensor, axis: usize) -> Tensor {
+        let mut shape = input.shape.clone();
+        shape.insert(axis, Some(1));
+        let place = self.scalar_int(axis as i32);
+        self.op("ExpandDims", &[input, &place], vec![("Tdim", Attr::Type(DT_INT32))], shape)
+    }
+
+    pub(super) fn squeeze(&mut self, input: &Tensor, axis: usize) -> Tensor {
+        let mut shape = input.shape.clone();
+        shape.remove(axis);
+        self.op("Squeeze", &[input], vec![("squeeze_dims", Attr::Ints(vec![axis as i64]))], shape)
+    }
+
+    pub(super) fn einsum(&mut self, equation: &str, inputs: &[&Tensor], shape: Shape) -> Tensor {
+        let equation = Attr::Text(Cow::Owned(equation.to_owned()));
+        self.op("Einsum", inputs, vec![("N", Attr::Int(inputs.len() as i64)), ("equation", equation)], shape)
+    }
+
+    /// Rows [n, k] times a matrix [k, m].
+    pub(super) fn matmul(&mut self, rows: &Tensor, matrix: &Tensor) -> Tensor {
+        let attrs = vec![("transpose_a", Attr::Bool(false)), ("transpose_b", Attr::Bool(false))];
+        self.op("MatMul", &[rows, matrix], attrs, vec![rows.shape[0], matrix.shape[1]])
+    }
+
+    pub(super) fn cast(&mut self, input: &Tensor, dtype: i64) -> Tensor {
+        if input.dtype == dtype {
+            return input.clone();
+        }
+        let attrs = vec![("SrcT", Attr::Type(input.dtype)), ("DstT", Attr::Type(dtype))];
+        self.typed("Cast", &[input], attrs, (input.shape.clone(), dtype))
+    }
+
+    /// Equal, NotEqual, Greater …; `None` where the shapes do not fit.
+    pub(super) fn compare(&mut self, op: &'static str, left: &Tensor, right: &Tensor) -> Option<Tensor> {
+        let shape = broadcast(&left.shape, &right.shape)?;
+        let attrs = vec![("T", Attr::Type(left.dtype))];
+        Some(self.typed(op, &[left, right], attrs, (shape, DT_BOOL)))
+    }
+
+    pub(super) fn compare_scalar(&mut self, op: &'static str, input: &Tensor, value: f32) -> Tensor {
+        let value = if input.dtype == DT_INT32 { self.scalar_int(value as i32) } else { self.scalar(value) };
+        let attrs = vec![("T", Attr::Type(input.dtype))];
+        self.typed(op, &[input, &value], attrs, (input.shape.clone(), DT_BOOL))
+    }
+
+    /// Both of two bools.
+    pub(super) fn both(&mut self, left: &Tensor, right: &Tensor) -> Option<Tensor> {
+        let shape = broadcast(&left.shape, &right.shape)?;
+        Some(self.typed("LogicalAnd", &[left, right], Vec::new(), (shape, DT_BOOL)))
+    }
+
+    /// `yes` where `mask` is true, else `no`; `None` where the shapes do not fit.
+    pub(super) fn select(&mut self, mask: &Tensor, yes: &Tensor, no: &Tensor) -> Option<Tensor> {
+        let shape = broadcast(&broadcast(&mask.shape, &yes.shape)?, &no.shape)?;
+        let attrs = vec![("T", Attr::Type(yes.dtype))];
+        Some(self.typed("SelectV2", &[mask, yes, no], attrs, (shape, yes.dtype)))
     }
 
     /// Mean, Max … over the given dimensions.
@@ -184,12 +328,15 @@ impl Graph {
                 (true, false) => None,
             });
         let shape = kept.collect();
-        let attrs = vec![("Tidx", Attr::Type(DT_INT32)), ("keep_dims", Attr::Bool(keep))];
-        self.op(op, &[input, &indices], attrs, shape)
+        let mut attrs = vec![("Tidx", Attr::Type(DT_INT32)), ("keep_dims", Attr::Bool(keep))];
+        if input.dtype != DT_BOOL {
+            attrs.push(("T", Attr::Type(input.dtype)));
+        }
+        self.typed(op, &[input, &indices], attrs, (shape, input.dtype))
     }
 }
 
-fn broadcast(left: &[Option<usize>], right: &[Option<usize>]) -> Option<Vec<Option<usize>>> {
+pub(super) fn broadcast(left: &[Option<usize>], right: &[Option<usize>]) -> Option<Shape> {
     let rank = left.len().max(right.len());
     let side = |shape: &[Option<usize>], index: usize| match (index + shape.len()).checked_sub(rank) {
         Some(index) => shape[index],

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::file::{Place, Weights};
+use super::calls::{Argument, Call};
+use super::file::{Place, Variable, Weights};
 use super::hdf5::Array;
 use super::ir::Tensor;
 use crate::{Error, ErrorKind, Result};
@@ -10,13 +11,14 @@ use crate::{Error, ErrorKind, Result};
 /// Sizes of kernels, strides, channels …; keeps products of two far from overflow.
 const MAX_SIZE: usize = 1 << 24;
 
-/// What Keras wrote of a layer, and where its variables are.
+/// What Keras wrote of a layer, where its variables are, and with what it is called.
 pub(super) struct Layer<'a> {
     pub(super) name: &'a str,
     pub(super) class: &'a str,
     pub(super) config: &'a Value,
     pub(super) place: Place,
     pub(super) weights: &'a Weights,
+    pub(super) call: &'a Call<Tensor>,
 }
 
 impl Layer<'_> {
@@ -26,7 +28,38 @@ impl Layer<'_> {
     }
 
     pub(super) fn variable(&self, index: usize, name: &str, shape: &[usize]) -> Result<Array> {
-        self.weights.variable(&self.place, index, name, shape)
+        self.weights.variable(&self.place, Variable { name, owner: "", index, flat: index }, shape)
+    }
+
+    /// A variable of a part of the layer: `flat` is its number among all of the layer's.
+    pub(super) fn variable_of(&self, variable: Variable, shape: &[usize]) -> Result<Array> {
+        self.weights.variable(&self.place, variable, shape)
+    }
+
+    /// All tensors of the call that are given by position; named ones must be among `known`.
+    pub(super) fn inputs(&self, known: &[&str]) -> Result<Vec<Tensor>> {
+        if self.call.positional.iter().any(Argument::has_values) {
+            return Err(self.refused("it is called with values that are no tensors"));
+        }
+        if let Some((name, _)) = self.call.named.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            return Err(self.refused(&format!("it is called with {name}, which is not built from files")));
+        }
+        Ok(Call::of(self.call.positional.clone()).tensors())
+    }
+
+    /// A tensor that is given by name, or at this place.
+    pub(super) fn argument(&self, name: &str, place: Option<usize>) -> Result<Option<Tensor>> {
+        let found = self.call.named(name).or_else(|| self.call.positional.get(place?));
+        match found {
+            None | Some(Argument::Value(Value::Null)) => Ok(None),
+            Some(Argument::Tensor(tensor)) => Ok(Some(tensor.clone())),
+            Some(_) => Err(self.refused(&format!("its {name} is no tensor"))),
+        }
+    }
+
+    /// A flag that is given by name in the call.
+    pub(super) fn called_with(&self, name: &str) -> bool {
+        matches!(self.call.named(name), Some(Argument::Value(Value::Bool(true))))
     }
 
     fn wrong(&self, key: &str) -> Error {
@@ -133,19 +166,25 @@ impl Layer<'_> {
         }
     }
 
-    /// Refuses what computes in another type or order than float32 and channels last.
-    pub(super) fn check_common(&self) -> Result<()> {
+    /// Refuses what computes in a type that float32 does not hold. Half precision is computed in float32, which is more exact.
+    pub(super) fn check_policy(&self) -> Result<()> {
         let policy = match self.config.get("dtype") {
             None | Some(Value::Null) => "float32",
             Some(Value::String(name)) => name,
             Some(object) => object.pointer("/config/name").and_then(Value::as_str).unwrap_or("unknown"),
         };
-        if policy != "float32" {
-            return Err(self.refused(&format!("it computes in {policy}; only float32 is built")));
+        match policy {
+            "float32" | "mixed_float16" | "mixed_bfloat16" | "float16" | "bfloat16" => Ok(()),
+            other => Err(self.refused(&format!("it computes in {other}, which is not built from files"))),
         }
+    }
+
+    /// Whether its input has the channels before height and width.
+    pub(super) fn is_channels_first(&self) -> Result<bool> {
         match self.text("data_format", "channels_last")? {
-            "channels_last" => Ok(()),
-            other => Err(self.refused(&format!("its data_format is {other}; only channels_last is built"))),
+            "channels_last" => Ok(false),
+            "channels_first" => Ok(true),
+            other => Err(self.refused(&format!("its data_format is {other}"))),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Keras files without Keras: from `.keras` or `.h5` to a bundle.
 
+mod calls;
 mod emit;
 mod file;
 mod fold;
@@ -8,6 +9,7 @@ mod ir;
 mod layer;
 mod layers;
 mod model;
+mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,14 +21,17 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::bundle::{digest_of, hex};
+use crate::bundle::{TENSORS_VERSION, digest_of, hex};
 use crate::named_models::{imagenet_labels, named_models};
 use crate::options::KerasOptions;
 use crate::{Error, ErrorKind, Options, Result, pool};
 use file::KerasFile;
-use ir::{Graph, Tensor};
+use ir::{DT_BOOL, DT_FLOAT, DT_INT32, Graph, Tensor};
+use model::Wanted;
 
 const INPUT: &str = "image";
+/// Where Keras' EfficientNets normalize; behind it, the published weights want a factor more.
+const NORMALIZATION: &str = "normalization";
 
 /// How Keras builds the networks of the table, as `tests/fixtures/make_networks.py` writes it.
 const NETWORKS: &[u8] = include_bytes!("../../networks.zip");
@@ -43,23 +48,104 @@ struct Output {
     tensor: Tensor,
 }
 
-/// Reads a whole Keras model of a family of the table and writes it as a bundle.
+/// Reads a Keras file and writes it as a bundle.
 ///
-/// Options: `file` (`.keras` or `.h5`), `output` (the bundle), `modelName` (a name of the table). Nothing that the
-/// file contains is executed. Errors name the file, the layer and the reason.
+/// Options: `file` (`.keras`, `.h5` or weights alone), `output` (the bundle), `modelName` (a name of the table: the bundle
+/// is that network for pictures, and weights alone are read into it; empty: the bundle is the whole model as a graph on
+/// tensors, with its inputs and outputs by name). Nothing that the file contains is executed. Errors name the file, the
+/// layer and the reason.
 pub fn convert(options: &Options) -> Result<()> {
     let options = KerasOptions::parse(options)?;
     // Sizes that no network has may overflow where they are multiplied: that fails as a defect, it does not end the process.
-    pool::guarded(|| convert_checked(&options))
+    pool::guarded(|| {
+        if options.model_name.is_empty() { convert_tensors(&options) } else { convert_named(&options) }
+    })
 }
 
-fn convert_checked(options: &KerasOptions) -> Result<()> {
-    let row = named_row(&options.model_name)?;
+/// A model of any kind.
+fn convert_tensors(options: &KerasOptions) -> Result<()> {
     let file = KerasFile::open(&options.file)?;
     let shown = file.weights.shown().to_owned();
+    let Some(model) = file.model.as_ref() else {
+        return Err(refused(
+            &shown,
+            "it holds weights alone, without the model's configuration: give the whole model (model.save), or the name of \
+             the network that the weights belong to",
+        ));
+    };
     let mut graph = Graph::default();
-    let built = model::build(&mut graph, &file.model, &file.weights, &[row.height, row.width])?;
-    let [input] = built.inputs.as_slice() else {
+    let wanted = Wanted { outputs: true, ..Wanted::default() };
+    let built = model::build(&mut graph, model, &file.weights, wanted)?;
+    let used: Vec<usize> = built.outputs.iter().map(|(_, tensor)| tensor.node).collect();
+    fold::simplify(&mut graph, &used);
+    let names: Vec<String> = (0..built.outputs.len()).map(|index| format!("output_{index}")).collect();
+    let spec = |(name, tensor): &(String, Tensor), node: &str| -> Result<Value> {
+        let dtype = match tensor.dtype {
+            DT_FLOAT => "float32",
+            DT_INT32 => "int32",
+            DT_BOOL => "bool",
+            other => return Err(refused(&shown, &format!("{name} is of the type number {other}"))),
+        };
+        let shape = tensor.shape.get(1..).unwrap_or_default();
+        Ok(json!({"name": name, "tensor": format!("{node}:0"), "dtype": dtype, "shape": shape}))
+    };
+    let inputs = built.inputs.iter().map(|input| spec(input, &graph.nodes[input.1.node].name));
+    let outputs = built.outputs.iter().zip(&names).map(|(output, name)| spec(output, name));
+    let name = model.pointer("/config/name").and_then(Value::as_str).unwrap_or("model");
+    let manifest = json!({
+        "format": "sparkdl-bundle",
+        "version": TENSORS_VERSION,
+        "name": name,
+        "inputs": inputs.collect::<Result<Vec<_>>>()?,
+        "outputs": outputs.collect::<Result<Vec<_>>>()?,
+        "graph": {"file": "graph.pb", "sha256": ""},
+        "source": source(options, &file)?,
+        "license": "",
+    });
+    let outputs: Vec<(&str, &Tensor)> =
+        names.iter().map(String::as_str).zip(built.outputs.iter().map(|(_, tensor)| tensor)).collect();
+    write_bundle(&options.output, &graph, &outputs, manifest)
+}
+
+/// Where a bundle comes from.
+fn source(options: &KerasOptions, file: &KerasFile) -> Result<Value> {
+    let sha256 = digest_of(&options.file)?;
+    Ok(json!({
+        "weights": "file", "sha256": sha256, "keras": file.keras_version, "sparkdl": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+/// A network of the table.
+fn convert_named(options: &KerasOptions) -> Result<()> {
+    let row = named_row(&options.model_name)?;
+    let mut file = KerasFile::open(&options.file)?;
+    let shown = file.weights.shown().to_owned();
+    let size = Some([row.height, row.width]);
+    let layers = [row.feature_layer.as_str()];
+    let mut wanted = Wanted { size, layers: &layers, outputs: true, scaled: None };
+    let own = file.model.take();
+    let alone = own.is_none();
+    let model = match own {
+        Some(model) => {
+            if !model::has_layer(&model, &row.feature_layer) {
+                return Err(no_feature_map(&row, &shown));
+            }
+            model
+        }
+        None => {
+            let model = network(&row.name)?;
+            let (all, without_top) = model::owners(&model, &row.feature_layer);
+            wanted.outputs = file.weights.match_layers(&all, &without_top)?;
+            model
+        }
+    };
+    let rescaled = row.published_rescaling.as_deref();
+    if let Some(factors) = rescaled.filter(|_| alone && is_published(&row, &options.file)) {
+        wanted.scaled = Some((NORMALIZATION, factors));
+    }
+    let mut graph = Graph::default();
+    let built = model::build(&mut graph, &model, &file.weights, wanted)?;
+    let [(_, input)] = built.inputs.as_slice() else {
         return Err(refused(&shown, &format!("it has {} inputs, not one picture", built.inputs.len())));
     };
     let [None, Some(height), Some(width), Some(3)] = input.shape[..] else {
@@ -68,15 +154,15 @@ fn convert_checked(options: &KerasOptions) -> Result<()> {
             &format!("its input has the shape {:?}, not that of a picture", input.shape),
         ));
     };
-    let features =
-        built.layers.get(&row.feature_layer).filter(|tensor| tensor.rank() == 4).ok_or_else(|| {
-            let (name, layer) = (&row.name, &row.feature_layer);
-            refused(&shown, &format!("it is no {name}: it has no feature map {layer}"))
-        })?;
-    check_family(&row, &file.model, &shown)?;
+    if let Some(node) = graph.nodes.get_mut(input.node) {
+        INPUT.clone_into(&mut node.name);
+    }
+    let features = built.layers.get(&row.feature_layer).filter(|tensor| tensor.rank() == 4);
+    let features = features.ok_or_else(|| no_feature_map(&row, &shown))?;
+    check_family(&row, &model, &shown)?;
     let mut outputs = Vec::new();
     // What is only pooled or flattened behind the features is no score.
-    if let [scores] = built.outputs.as_slice()
+    if let [(_, scores)] = built.outputs.as_slice()
         && scores.rank() == 2
         && graph.has_weights_between(features.node, scores.node)
     {
@@ -116,19 +202,25 @@ fn convert_checked(options: &KerasOptions) -> Result<()> {
         "outputs": described,
         "labels": labels,
         "graph": {"file": "graph.pb", "sha256": ""},
-        "source": {
-            "weights": "file", "sha256": digest_of(&options.file)?, "keras": file.keras_version,
-            "sparkdl": env!("CARGO_PKG_VERSION"),
-        },
+        "source": source(options, &file)?,
         "license": "",
     });
-    let outputs: Vec<(&str, usize)> =
-        outputs.iter().map(|output| (output.name, output.tensor.node)).collect();
+    let outputs: Vec<(&str, &Tensor)> = outputs.iter().map(|output| (output.name, &output.tensor)).collect();
     write_bundle(&options.output, &graph, &outputs, manifest)
 }
 
+fn no_feature_map(row: &Row, shown: &str) -> Error {
+    let (name, layer) = (&row.name, &row.feature_layer);
+    refused(shown, &format!("it is no {name}: it has no feature map {layer}"))
+}
+
 /// Writes graph and manifest into one zip; the file appears whole or not at all.
-fn write_bundle(target: &Path, graph: &Graph, outputs: &[(&str, usize)], mut manifest: Value) -> Result<()> {
+fn write_bundle(
+    target: &Path,
+    graph: &Graph,
+    outputs: &[(&str, &Tensor)],
+    mut manifest: Value,
+) -> Result<()> {
     let temporary = temporary_beside(target);
     let failed = |e: std::io::Error| {
         let _ = std::fs::remove_file(&temporary);
@@ -141,7 +233,7 @@ fn write_bundle(target: &Path, graph: &Graph, outputs: &[(&str, usize)], mut man
             .last_modified_time(zip::DateTime::default());
         zip.start_file("graph.pb", stored)?;
         let mut hashed = Hashed { into: &mut zip, hash: Sha256::new() };
-        emit::write(graph, INPUT, outputs, &mut hashed)?;
+        emit::write(graph, outputs, &mut hashed)?;
         let digest = hex(&hashed.hash.finalize());
         if let Some(member) = manifest.pointer_mut("/graph/sha256") {
             *member = Value::String(digest);
@@ -220,6 +312,21 @@ struct Row {
     channel_order: String,
     normalization: String,
     feature_layer: String,
+    weights: BTreeMap<String, WeightFile>,
+    published_rescaling: Option<Vec<f32>>,
+}
+
+/// A file that Keras publishes.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WeightFile {
+    url: String,
+}
+
+/// Whether a file of weights is one that Keras publishes, by its name.
+fn is_published(row: &Row, file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    row.weights.values().any(|published| published.url.rsplit('/').next() == Some(&*name))
 }
 
 #[derive(serde::Deserialize)]

@@ -4,38 +4,49 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::calls::{Argument, Call, Origin, calls, origins};
 use super::file::{Place, Weights};
-use super::ir::{Graph, Tensor};
+use super::ir::{DT_BOOL, DT_FLOAT, DT_INT32, Graph, Shape, Tensor};
 use super::layer::{Layer, refused_layer};
-use super::{layers, refused};
+use super::{layers, operations, refused};
 use crate::{Error, Result};
 
 /// Models inside of models, at most.
 const MAX_DEPTH: usize = 16;
 const MAX_CALLS: usize = 100_000;
 
+/// What is built of a model: no more than what is asked for, so that other weights need not be there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wanted<'a> {
+    /// Height and width of pictures where the model leaves them open.
+    pub(super) size: Option<[usize; 2]>,
+    /// Layers whose output is asked for, as far as they are there.
+    pub(super) layers: &'a [&'a str],
+    /// Whether the model's own outputs are.
+    pub(super) outputs: bool,
+    /// A layer whose output is multiplied, one factor for each channel.
+    pub(super) scaled: Option<(&'a str, &'a [f32])>,
+}
+
 /// A model that was built.
+#[derive(Debug)]
 pub(super) struct Built {
-    pub(super) inputs: Vec<Tensor>,
-    pub(super) outputs: Vec<Tensor>,
+    /// By the names of their layers.
+    pub(super) inputs: Vec<(String, Tensor)>,
+    pub(super) outputs: Vec<(String, Tensor)>,
     /// The output of each layer's first call, by the layer's name.
     pub(super) layers: HashMap<String, Tensor>,
 }
 
-/// Where a tensor comes from: layer, number of its call, number of its output.
-type Origin = (String, usize, usize);
-
-/// Builds a whole model with placeholders for its inputs; `size` (height, width) is that of pictures where the model
-/// leaves it open.
-pub(super) fn build(graph: &mut Graph, model: &Value, weights: &Weights, size: &[usize; 2]) -> Result<Built> {
-    let place = Place { path: String::new(), layer: String::new() };
-    Walk { graph, weights, size, depth: 0 }.model(model, &place, None)
+/// Builds a whole model with placeholders for its inputs.
+pub(super) fn build(graph: &mut Graph, model: &Value, weights: &Weights, wanted: Wanted) -> Result<Built> {
+    Walk { graph, weights, wanted, depth: 0 }.model(model, &Place::default(), None)
 }
 
 struct Walk<'a> {
     graph: &'a mut Graph,
     weights: &'a Weights,
-    size: &'a [usize; 2],
+    wanted: Wanted<'a>,
     depth: usize,
 }
 
@@ -44,9 +55,10 @@ struct Entry<'a> {
     name: &'a str,
     class: &'a str,
     config: &'a Value,
+    /// Whether it is one of `keras.ops`, not a layer.
+    operation: bool,
     place: Place,
-    /// The tensors of each call.
-    calls: Vec<Vec<Origin>>,
+    calls: Vec<Call>,
 }
 
 impl Walk<'_> {
@@ -72,41 +84,43 @@ impl Walk<'_> {
         Ok(built)
     }
 
-    fn placeholder(&mut self, mut shape: Vec<Option<usize>>) -> Tensor {
-        if let [_, height, width, _] = shape.as_mut_slice() {
-            *height = height.or(Some(self.size[0]));
-            *width = width.or(Some(self.size[1]));
+    fn placeholder(&mut self, config: &Value, mut shape: Shape) -> Result<Tensor> {
+        if let ([_, height, width, _], Some(size)) = (shape.as_mut_slice(), self.wanted.size) {
+            *height = height.or(Some(size[0]));
+            *width = width.or(Some(size[1]));
         }
-        self.graph.placeholder(shape)
+        let dtype = match config.get("dtype").and_then(Value::as_str).unwrap_or("float32") {
+            // What is computed in fewer bits when it was trained is computed in float32 here.
+            "float32" | "float16" | "bfloat16" => DT_FLOAT,
+            "int32" => DT_INT32,
+            "bool" => DT_BOOL,
+            other => return Err(self.refused(&format!("its input is of type {other}, which is not built"))),
+        };
+        let count = self.graph.nodes.iter().filter(|node| node.op == "Placeholder").count();
+        Ok(self.graph.placeholder(&format!("input_{count}"), dtype, shape))
     }
 
     fn entries<'v>(&self, config: &'v Value, place: &Place) -> Result<Vec<Entry<'v>>> {
         let broken = || self.refused("its configuration has no list of layers");
         let listed = config.get("layers").and_then(Value::as_array).ok_or_else(broken)?;
-        let mut counted: HashMap<String, usize> = HashMap::new();
+        let places = places(listed, place);
         let mut entries = Vec::with_capacity(listed.len());
-        for value in listed {
+        for (value, place) in listed.iter().zip(places) {
             let class = value.get("class_name").and_then(Value::as_str).ok_or_else(broken)?;
             let config = value.get("config").ok_or_else(broken)?;
-            let named = value.get("name").or_else(|| config.get("name")).and_then(Value::as_str);
-            let name = named.ok_or_else(broken)?;
-            if let Some(module) = value.get("module").and_then(Value::as_str)
-                && !(module.starts_with("keras.layers")
-                    || module.starts_with("keras.src.layers")
-                    || is_model(class))
-            {
+            let name = Some(name_of(value)).filter(|name| !name.is_empty()).ok_or_else(broken)?;
+            let module = value.get("module").and_then(Value::as_str).unwrap_or("keras.layers");
+            let operation = module.starts_with("keras.src.ops") || module.starts_with("keras.ops");
+            let layer = module.starts_with("keras.layers") || module.starts_with("keras.src.layers");
+            let application =
+                module.starts_with("keras.src.applications") && layers::is_of_applications(class);
+            if !(operation || layer || application || is_model(class)) {
                 let why = format!("it comes from {module}, not from keras.layers");
                 return Err(refused_layer(self.weights.shown(), name, class, &why));
             }
-            let snake = snake_case(class);
-            let count = counted.entry(snake.clone()).or_default();
-            let suffix = if *count == 0 { String::new() } else { format!("_{count}") };
-            *count += 1;
-            let separator = if place.path.is_empty() { "" } else { "/" };
-            let path = format!("{}{separator}layers/{snake}{suffix}", place.path);
             let calls = calls(value.get("inbound_nodes").unwrap_or(&Value::Null))
                 .map_err(|why| refused_layer(self.weights.shown(), name, class, &why))?;
-            entries.push(Entry { name, class, config, place: Place { path, layer: name.to_owned() }, calls });
+            entries.push(Entry { name, class, config, operation, place, calls });
         }
         Ok(entries)
     }
@@ -117,24 +131,33 @@ impl Walk<'_> {
             let found = config.get(key).and_then(origins).filter(|found| !found.is_empty());
             found.ok_or_else(|| self.refused(&format!("its configuration has no {key}")))
         };
-        let (wanted, outputs) = (listed("input_layers")?, listed("output_layers")?);
+        let (inputs, outputs) = (listed("input_layers")?, listed("output_layers")?);
+        let whole = self.depth > 1 || self.wanted.outputs;
+        let mut roots = if whole { outputs.clone() } else { Vec::new() };
+        if self.depth == 1 {
+            let known = |name: &&&str| entries.iter().any(|entry| entry.name == **name);
+            roots.extend(self.wanted.layers.iter().filter(known).map(|name| ((*name).to_owned(), 0, 0)));
+        }
+        let needed = needed(&entries, &roots);
         let mut known: HashMap<(&str, usize), Vec<Tensor>> = HashMap::new();
-        let mut inputs = Vec::new();
-        for (index, (name, _, _)) in wanted.iter().enumerate() {
+        let mut fed = Vec::new();
+        for (index, (name, _, _)) in inputs.iter().enumerate() {
             let entry = entries.iter().find(|entry| entry.name == name && entry.class == "InputLayer");
             let entry = entry.ok_or_else(|| self.refused(&format!("its input {name} is no layer of it")))?;
             let tensor = match given {
                 Some(given) => given.get(index).cloned(),
-                None => input_shape(entry.config).map(|shape| self.placeholder(shape)),
+                None => input_shape(entry.config)
+                    .map(|shape| self.placeholder(entry.config, shape))
+                    .transpose()?,
             };
             let tensor = tensor.ok_or_else(|| self.refused(&format!("its input {name} has no shape")))?;
             known.insert((entry.name, 0), vec![tensor.clone()]);
-            inputs.push(tensor);
+            fed.push((name.clone(), tensor));
         }
         let mut open: Vec<(&Entry, usize)> = entries
             .iter()
             .flat_map(|entry| (0..entry.calls.len()).map(move |call| (entry, call)))
-            .filter(|(entry, _)| entry.class != "InputLayer")
+            .filter(|(entry, call)| entry.class != "InputLayer" && needed.contains(&(entry.name, *call)))
             .collect();
         if open.len() > MAX_CALLS {
             return Err(self.refused(&format!("it calls its layers more than {MAX_CALLS} times")));
@@ -144,9 +167,7 @@ impl Walk<'_> {
             let before = open.len();
             let mut waiting = Vec::new();
             for (entry, call) in open {
-                let ready: Option<Vec<Tensor>> =
-                    entry.calls[call].iter().map(|origin| find(&known, origin)).collect();
-                let Some(ready) = ready else {
+                let Some(ready) = entry.calls[call].resolved(&|origin| find(&known, origin)) else {
                     waiting.push((entry, call));
                     continue;
                 };
@@ -162,14 +183,14 @@ impl Walk<'_> {
             }
             open = waiting;
         }
-        let outputs = outputs
-            .iter()
-            .map(|origin| {
-                find(&known, origin)
-                    .ok_or_else(|| self.refused(&format!("its output {} is not computed", origin.0)))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Built { inputs, outputs, layers })
+        let mut found = Vec::new();
+        for origin in outputs.iter().filter(|_| whole) {
+            let tensor = find(&known, origin);
+            let tensor =
+                tensor.ok_or_else(|| self.refused(&format!("its output {} is not computed", origin.0)))?;
+            found.push((origin.0.clone(), tensor));
+        }
+        Ok(Built { inputs: fed, outputs: found, layers })
     }
 
     fn sequential(
@@ -180,36 +201,53 @@ impl Walk<'_> {
         given: Option<&[Tensor]>,
     ) -> Result<Built> {
         let entries = self.entries(config, place)?;
-        let shape = entries.first().and_then(|entry| input_shape(entry.config));
+        let first = entries.first();
+        let shape = first.and_then(|entry| input_shape(entry.config));
         let shape = shape.or_else(|| shape_of(config.get("build_input_shape")?));
         let shape = shape.or_else(|| shape_of(model.pointer("/build_config/input_shape")?));
+        let own = first.filter(|entry| entry.class == "InputLayer");
         let input = match given {
             Some([input]) => Some(input.clone()),
             Some(_) => None,
-            None => shape.map(|shape| self.placeholder(shape)),
+            None => shape
+                .map(|shape| self.placeholder(own.map_or(&Value::Null, |entry| entry.config), shape))
+                .transpose()?,
         };
         let input = input.ok_or_else(|| self.refused("it is a Sequential model whose input has no shape"))?;
+        let end = |name: &&str| entries.iter().position(|entry| &entry.name == name);
+        let end = if self.depth > 1 || self.wanted.outputs {
+            entries.len()
+        } else {
+            self.wanted.layers.iter().filter_map(end).max().map_or(0, |last| last + 1)
+        };
         let mut layers = HashMap::new();
         let mut last = input.clone();
-        for entry in entries.iter().filter(|entry| entry.class != "InputLayer") {
-            let mut found = self.call(entry, &[last])?;
+        for entry in entries.iter().take(end).filter(|entry| entry.class != "InputLayer") {
+            let mut found = self.call(entry, &Call::of(vec![Argument::Tensor(last)]))?;
             if found.len() != 1 {
                 return Err(self.refused(&format!("its layer {} has several outputs", entry.name)));
             }
             last = found.swap_remove(0);
             layers.insert(entry.name.to_owned(), last.clone());
         }
-        Ok(Built { inputs: vec![input], outputs: vec![last], layers })
+        let outputs = if end == entries.len() {
+            let name = entries.last().map_or("", |entry| entry.name);
+            vec![(name.to_owned(), last)]
+        } else {
+            Vec::new()
+        };
+        let name = own.map_or(input_name(config), |entry| entry.name);
+        Ok(Built { inputs: vec![(name.to_owned(), input)], outputs, layers })
     }
 
-    fn call(&mut self, entry: &Entry, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    fn call(&mut self, entry: &Entry, call: &Call<Tensor>) -> Result<Vec<Tensor>> {
         if is_model(entry.class) {
-            if matches!(self.weights, Weights::Layers(..)) {
-                let why = "a model inside of a model is built from .keras files, not from .h5";
-                return Err(refused_layer(self.weights.shown(), entry.name, entry.class, why));
-            }
             let whole = serde_json::json!({"class_name": entry.class, "config": entry.config});
-            return Ok(self.model(&whole, &entry.place, Some(inputs))?.outputs);
+            let built = self.model(&whole, &entry.place, Some(&call.tensors()))?;
+            return Ok(built.outputs.into_iter().map(|(_, tensor)| tensor).collect());
+        }
+        if entry.class == "TimeDistributed" {
+            return self.time_distributed(entry, call);
         }
         let layer = Layer {
             name: entry.name,
@@ -217,41 +255,166 @@ impl Walk<'_> {
             config: entry.config,
             place: entry.place.clone(),
             weights: self.weights,
+            call,
         };
-        Ok(vec![layers::build(self.graph, &layer, inputs)?])
+        if entry.operation {
+            return operations::build(self.graph, &layer);
+        }
+        let mut found = layers::build(self.graph, &layer)?;
+        if let (Some((name, factors)), 1, Some(output)) = (self.wanted.scaled, self.depth, found.first_mut())
+            && name == entry.name
+        {
+            let factors = self.graph.floats(factors.to_vec(), &[factors.len()]);
+            *output = self.graph.op("Mul", &[output, &factors], Vec::new(), output.shape.clone());
+        }
+        Ok(found)
     }
 }
 
-/// How many layers of each class the output of `layer` depends on; of a Sequential model, those up to it. Layers that
-/// compute nothing at inference do not count.
-pub(super) fn classes_before(model: &Value, layer: &str) -> BTreeMap<String, usize> {
-    let listed = model.pointer("/config/layers").and_then(Value::as_array);
-    let text =
-        |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let entries: Vec<(String, String, &Value)> = listed
-        .into_iter()
-        .flatten()
-        .map(|entry| {
-            let name = entry.get("name").or_else(|| entry.pointer("/config/name"));
-            let name = name.and_then(Value::as_str).unwrap_or_default().to_owned();
-            (name, text(entry, "class_name"), entry.get("inbound_nodes").unwrap_or(&Value::Null))
-        })
-        .collect();
-    let mut open = vec![layer.to_owned()];
-    if text(model, "class_name") == "Sequential" {
-        let end = entries.iter().position(|(name, _, _)| name == layer).map_or(0, |end| end + 1);
-        open = entries.iter().take(end).map(|(name, _, _)| name.clone()).collect();
-    }
-    let mut seen = HashSet::new();
-    let mut counts = BTreeMap::new();
-    while let Some(name) = open.pop() {
-        let Some((_, class, nodes)) = entries.iter().find(|(known, _, _)| *known == name) else { continue };
-        if !seen.insert(name) {
-            continue;
+impl Walk<'_> {
+    /// `TimeDistributed(layer)`: the steps of all examples are one batch.
+    fn time_distributed(&mut self, entry: &Entry, call: &Call<Tensor>) -> Result<Vec<Tensor>> {
+        let refused = |why: &str| refused_layer(self.weights.shown(), entry.name, entry.class, why);
+        let tensors = call.tensors();
+        let input = tensors.first().ok_or_else(|| refused("it is called without inputs"))?;
+        let mask = match call.named("mask") {
+            Some(Argument::Tensor(mask)) => Some(Box::new(mask.clone())),
+            _ => input.mask.clone(),
+        };
+        let inner = entry.config.get("layer").ok_or_else(|| refused("it has no layer"))?;
+        let (class, config) = (text(inner, "class_name"), &inner["config"]);
+        let shape: Option<Vec<usize>> = input.shape.iter().skip(2).copied().collect();
+        let shape = shape.ok_or_else(|| refused("the size of its steps is not known"))?;
+        if mask.is_some() && matches!(class, "LSTM" | "GRU" | "SimpleRNN" | "Bidirectional" | "Softmax") {
+            return Err(refused("a mask for the layer inside of it is not built from files"));
         }
-        open.extend(calls(nodes).unwrap_or_default().into_iter().flatten().map(|origin| origin.0));
+        let flat = self.graph.reshape(input, &shape);
+        let place = Place {
+            path: format!("{}/layer", entry.place.path),
+            top: entry.place.top.clone(),
+            layer: text(config, "name").to_owned(),
+        };
+        let name = entry.name;
+        let wrapped = Entry { name, class, config, operation: false, place, calls: Vec::new() };
+        self.depth += 1;
+        let outputs = self.call(&wrapped, &Call::of(vec![Argument::Tensor(flat)]))?;
+        self.depth -= 1;
+        let refused = |why: &str| refused_layer(self.weights.shown(), entry.name, entry.class, why);
+        let [output] = outputs.as_slice() else { return Err(refused("its layer has several outputs")) };
+        let inner = output.inner().ok_or_else(|| refused("the size of its output is not known"))?;
+        let mut shape = vec![None, input.shape[1]];
+        shape.extend(inner.iter().copied().map(Some));
+        let output = match input.shape[1] {
+            Some(steps) => {
+                let whole: Vec<usize> = std::iter::once(steps).chain(inner).collect();
+                self.graph.reshape(output, &whole)
+            }
+            None => {
+                let dims = self.graph.dims(input, 2, &inner);
+                self.graph.reshape_to(output, &dims, shape)
+            }
+        };
+        Ok(vec![output.with_mask(mask)])
+    }
+}
+
+/// The calls that `roots` depend on.
+fn needed<'v>(entries: &[Entry<'v>], roots: &[Origin]) -> HashSet<(&'v str, usize)> {
+    let by_name: HashMap<&str, &Entry<'v>> = entries.iter().map(|entry| (entry.name, entry)).collect();
+    let mut open = roots.to_vec();
+    let mut seen = HashSet::new();
+    while let Some((name, call, _)) = open.pop() {
+        let Some(entry) = by_name.get(name.as_str()) else { continue };
+        if seen.insert((entry.name, call)) {
+            open.extend(entry.calls.get(call).into_iter().flat_map(Call::tensors));
+        }
+    }
+    seen
+}
+
+fn input_name(config: &Value) -> &str {
+    config.get("name").and_then(Value::as_str).unwrap_or("input")
+}
+
+/// Where the variables of each entry of a list of layers are: Keras 3 counts the layers of each class.
+fn places(listed: &[Value], parent: &Place) -> Vec<Place> {
+    let separator = if parent.path.is_empty() { "" } else { "/" };
+    let mut counted: HashMap<String, usize> = HashMap::new();
+    listed
+        .iter()
+        .map(|entry| {
+            let snake = snake_case(text(entry, "class_name"));
+            let count = counted.entry(snake.clone()).or_default();
+            let suffix = if *count == 0 { String::new() } else { format!("_{count}") };
+            *count += 1;
+            let layer = name_of(entry).to_owned();
+            let top = if parent.top.is_empty() { &layer } else { &parent.top }.clone();
+            Place { path: format!("{}{separator}layers/{snake}{suffix}", parent.path), top, layer }
+        })
+        .collect()
+}
+
+/// The layers of a model that own variables, in the order of the configuration: all of them, and those that the output
+/// of the layer `before` depends on.
+pub(super) fn owners(model: &Value, before: &str) -> (Vec<Place>, Vec<Place>) {
+    let needed = ancestors(model, before);
+    let listed = model.pointer("/config/layers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let owning =
+        listed.iter().map(|entry| layers::owns_variables(text(entry, "class_name"), &entry["config"]));
+    let all: Vec<Place> = places(listed, &Place::default())
+        .into_iter()
+        .zip(owning)
+        .filter(|(_, owns)| *owns)
+        .map(|(place, _)| place)
+        .collect();
+    let without_top = all.iter().filter(|place| needed.contains(place.layer.as_str())).cloned().collect();
+    (all, without_top)
+}
+
+pub(super) fn has_layer(model: &Value, name: &str) -> bool {
+    let listed = model.pointer("/config/layers").and_then(Value::as_array);
+    listed.into_iter().flatten().any(|entry| name_of(entry) == name)
+}
+
+fn text<'v>(entry: &'v Value, key: &str) -> &'v str {
+    entry.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn name_of(entry: &Value) -> &str {
+    entry.get("name").or_else(|| entry.pointer("/config/name")).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The layers that the output of `layer` depends on, itself included; of a Sequential model, those up to it.
+fn ancestors<'v>(model: &'v Value, layer: &str) -> HashSet<&'v str> {
+    let listed = model.pointer("/config/layers").and_then(Value::as_array);
+    let entries: Vec<&Value> = listed.into_iter().flatten().collect();
+    if text(model, "class_name") == "Sequential" {
+        let end = entries.iter().position(|entry| name_of(entry) == layer).map_or(0, |end| end + 1);
+        return entries.iter().take(end).map(|entry| name_of(entry)).collect();
+    }
+    let by_name: HashMap<&str, &Value> = entries.iter().map(|entry| (name_of(entry), *entry)).collect();
+    let mut open = vec![layer.to_owned()];
+    let mut seen = HashSet::new();
+    while let Some(name) = open.pop() {
+        let Some(entry) = by_name.get(name.as_str()) else { continue };
+        if seen.insert(name_of(entry)) {
+            let nodes = calls(entry.get("inbound_nodes").unwrap_or(&Value::Null)).unwrap_or_default();
+            open.extend(nodes.iter().flat_map(Call::tensors).map(|origin| origin.0));
+        }
+    }
+    seen
+}
+
+/// How many layers of each class the output of `layer` depends on. Layers that compute nothing at inference do not
+/// count.
+pub(super) fn classes_before(model: &Value, layer: &str) -> BTreeMap<String, usize> {
+    let needed = ancestors(model, layer);
+    let listed = model.pointer("/config/layers").and_then(Value::as_array);
+    let mut counts = BTreeMap::new();
+    for entry in listed.into_iter().flatten().filter(|entry| needed.contains(name_of(entry))) {
+        let class = text(entry, "class_name");
         if class != "InputLayer" && !layers::is_idle(class) {
-            *counts.entry(class.clone()).or_default() += 1;
+            *counts.entry(class.to_owned()).or_default() += 1;
         }
     }
     counts
@@ -265,77 +428,12 @@ fn find(known: &HashMap<(&str, usize), Vec<Tensor>>, origin: &Origin) -> Option<
     known.get(&(origin.0.as_str(), origin.1))?.get(origin.2).cloned()
 }
 
-/// The inputs of each call of a layer: as Keras 3 writes them, `{"args": …, "kwargs": …}`, or as Keras 2,
-/// `[["name", 0, 0, {}], …]`.
-fn calls(nodes: &Value) -> std::result::Result<Vec<Vec<Origin>>, String> {
-    let Some(nodes) = nodes.as_array() else { return Ok(Vec::new()) };
-    nodes.iter().map(call).collect()
-}
-
-fn call(node: &Value) -> std::result::Result<Vec<Origin>, String> {
-    let mut found = Vec::new();
-    if let Some(arguments) = node.get("args") {
-        if !tensors(arguments, &mut found) {
-            return Err("it is called with values that are no tensors".to_owned());
-        }
-        for (key, value) in node.get("kwargs").and_then(Value::as_object).into_iter().flatten() {
-            let harmless = value.is_null() || (key == "training" && value == false);
-            if !harmless {
-                return Err(format!("it is called with {key}={value}, which is not built from files"));
-            }
-        }
-        return Ok(found);
-    }
-    let old = |origin: &Value| {
-        let plain = origin.get(3).is_none_or(|kwargs| {
-            kwargs.as_object().is_none_or(|kwargs| {
-                kwargs.iter().all(|(key, value)| value.is_null() || (key == "training" && value == false))
-            })
-        });
-        self::origin(origin).filter(|_| plain)
-    };
-    let listed = node.as_array().and_then(|origins| origins.iter().map(old).collect());
-    listed.ok_or_else(|| "its calls cannot be read".to_owned())
-}
-
-/// Collects tensors from arguments; false where there is anything else.
-fn tensors(value: &Value, into: &mut Vec<Origin>) -> bool {
-    match value {
-        Value::Array(values) => values.iter().all(|value| tensors(value, into)),
-        Value::Object(object)
-            if object.get("class_name").and_then(Value::as_str) == Some("__keras_tensor__") =>
-        {
-            let found = value.pointer("/config/keras_history").and_then(origin);
-            into.extend(found.clone());
-            found.is_some()
-        }
-        Value::Null => true,
-        _ => false,
-    }
-}
-
-/// `["name", 0, 0]`.
-fn origin(value: &Value) -> Option<Origin> {
-    let number = |index| value.get(index)?.as_u64().and_then(|number| usize::try_from(number).ok());
-    Some((value.get(0)?.as_str()?.to_owned(), number(1)?, number(2)?))
-}
-
-/// One origin, a list of them, or origins by name.
-fn origins(value: &Value) -> Option<Vec<Origin>> {
-    match value {
-        Value::Array(_) if origin(value).is_some() => Some(vec![origin(value)?]),
-        Value::Array(values) => values.iter().map(origin).collect(),
-        Value::Object(values) => values.values().map(origin).collect(),
-        _ => None,
-    }
-}
-
 /// The shape of an input, batch first: `batch_shape`, or Keras 2's `batch_input_shape`.
-fn input_shape(config: &Value) -> Option<Vec<Option<usize>>> {
+fn input_shape(config: &Value) -> Option<Shape> {
     shape_of(config.get("batch_shape").or_else(|| config.get("batch_input_shape"))?)
 }
 
-fn shape_of(value: &Value) -> Option<Vec<Option<usize>>> {
+fn shape_of(value: &Value) -> Option<Shape> {
     let mut shape = value
         .as_array()?
         .iter()
@@ -351,6 +449,8 @@ fn shape_of(value: &Value) -> Option<Vec<Option<usize>>> {
 
 /// Keras' own rule: `MobileNetV2` → `mobile_net_v2`, `Conv2D` → `conv2d`.
 fn snake_case(class: &str) -> String {
+    // Keras names this class otherwise where it saves it than where it has its variables.
+    let class = if class == "GroupQueryAttention" { "GroupedQueryAttention" } else { class };
     let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut words = String::new();
     for (index, letter) in letters.iter().enumerate() {

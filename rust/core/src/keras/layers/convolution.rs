@@ -1,66 +1,20 @@
 //! Layers that multiply by a kernel.
 
+use std::sync::Arc;
+
 use super::activated;
+use super::window::{Window, all_dimensions, dimensions, lifted, lifted_shape, lowered};
 use crate::Result;
-use crate::keras::ir::{Attr, Graph, Tensor};
+use crate::keras::hdf5::Array;
+use crate::keras::ir::{Attr, DT_INT32, Graph, Tensor};
 use crate::keras::layer::Layer;
-
-/// Strides, dilation and padding of a convolution, and the size of what it gives.
-struct Window {
-    kernel: Vec<usize>,
-    attrs: Vec<(&'static str, Attr)>,
-    size: Vec<Option<usize>>,
-}
-
-fn window(layer: &Layer, input: &Tensor) -> Result<Window> {
-    layer.rank(input, 4)?;
-    let kernel = layer.sizes("kernel_size", 2)?;
-    let strides = layer.sizes("strides", 2)?;
-    let dilation = layer.sizes("dilation_rate", 2)?;
-    if strides.contains(&0) || dilation.contains(&0) || kernel.contains(&0) {
-        return Err(layer.refused("a kernel, stride or dilation of 0 makes no sense"));
-    }
-    let padding = layer.text("padding", "valid")?;
-    let size =
-        (0..2).map(|i| spatial(input.shape[1 + i], kernel[i], strides[i], dilation[i], padding == "same"));
-    let size = size.collect();
-    let four = |values: &[usize]| Attr::Ints(vec![1, values[0] as i64, values[1] as i64, 1]);
-    let padding = match padding {
-        "same" => "SAME",
-        "valid" => "VALID",
-        other => return Err(layer.refused(&format!("its padding is {other}"))),
-    };
-    let attrs = vec![
-        ("strides", four(&strides)),
-        ("dilations", four(&dilation)),
-        ("padding", Attr::Text(padding)),
-        ("data_format", Attr::Text("NHWC")),
-    ];
-    Ok(Window { kernel, attrs, size })
-}
-
-/// The size of a dimension behind a window that moves over it.
-pub(super) fn spatial(
-    size: Option<usize>,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    same: bool,
-) -> Option<usize> {
-    let reach = (kernel - 1) * dilation + 1;
-    size.map(|size| if same { size.div_ceil(stride) } else { (size + stride).saturating_sub(reach) / stride })
-}
-
-fn shape(size: &[Option<usize>], channels: usize) -> Vec<Option<usize>> {
-    std::iter::once(None).chain(size.iter().copied()).chain([Some(channels)]).collect()
-}
 
 fn with_bias(graph: &mut Graph, layer: &Layer, input: Tensor, index: usize) -> Result<Tensor> {
     let channels = layer.channels(&input)?;
     let biased = if layer.flag("use_bias", true)? {
         let bias = layer.variable(index, "bias", &[channels])?;
         let bias = graph.array(bias);
-        let attrs = vec![("data_format", Attr::Text("NHWC"))];
+        let attrs = vec![("data_format", Attr::text("NHWC"))];
         graph.op("BiasAdd", &[&input, &bias], attrs, input.shape.clone())
     } else {
         input
@@ -68,46 +22,201 @@ fn with_bias(graph: &mut Graph, layer: &Layer, input: Tensor, index: usize) -> R
     activated(graph, layer, &biased)
 }
 
-pub(super) fn conv2d(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Result<Tensor> {
-    let input = layer.one(inputs)?;
-    let window = window(layer, input)?;
-    if layer.number("groups", 1.0)? != 1.0 {
-        return Err(layer.refused("grouped convolutions are not built from files"));
+/// A kernel of one dimension as one of two.
+fn kernel(graph: &mut Graph, mut array: Array, spatial: usize) -> Tensor {
+    if spatial == 1 {
+        array.shape.insert(0, 1);
     }
-    let (channels, filters) = (layer.channels(input)?, layer.size("filters")?);
-    let kernel = layer.variable(0, "kernel", &[window.kernel[0], window.kernel[1], channels, filters])?;
-    let kernel = graph.array(kernel);
-    let output = graph.op("Conv2D", &[input, &kernel], window.attrs, shape(&window.size, filters));
-    with_bias(graph, layer, output, 1)
+    graph.array(array)
 }
 
-fn depthwise_of(graph: &mut Graph, layer: &Layer, input: &Tensor, name: &str) -> Result<Tensor> {
-    let window = window(layer, input)?;
+/// The input with zeros before its steps, for causal convolutions.
+fn causal(graph: &mut Graph, layer: &Layer, input: &Tensor, window: &Window) -> Result<Tensor> {
+    if layer.text("padding", "valid")? != "causal" {
+        return Ok(input.clone());
+    }
+    if window.size.len() != 1 {
+        return Err(layer.refused("causal padding is for one dimension"));
+    }
+    let before = (window.size[0] - 1) * window.dilation[0];
+    let mut shape = input.shape.clone();
+    shape[1] = shape[1].map(|steps| steps + before);
+    let margins = graph.margins(&[[0, 0], [before, 0], [0, 0]]);
+    Ok(graph.op("Pad", &[input, &margins], vec![("Tpaddings", Attr::Type(DT_INT32))], shape))
+}
+
+/// The same kernel with zeros between its entries, which does what a dilation does where TensorFlow has none.
+fn dilated(array: &Array, window: &mut Window) -> Array {
+    let spatial = window.size.len();
+    let reach: Vec<usize> =
+        window.size.iter().zip(&window.dilation).map(|(size, step)| (size - 1) * step + 1).collect();
+    if reach == window.size {
+        return array.clone();
+    }
+    let inner: usize = array.shape[spatial..].iter().product();
+    let mut values = vec![0.0; reach.iter().product::<usize>() * inner];
+    for (from, row) in array.values.chunks_exact(inner).enumerate() {
+        let (mut rest, mut to, mut scale) = (from, 0, 1);
+        for axis in (0..spatial).rev() {
+            to += rest % window.size[axis] * window.dilation[axis] * scale;
+            rest /= window.size[axis];
+            scale *= reach[axis];
+        }
+        if let Some(target) = values.get_mut(to * inner..(to + 1) * inner) {
+            target.copy_from_slice(row);
+        }
+    }
+    let shape = reach.iter().chain(&array.shape[spatial..]).copied().collect();
+    window.size = reach;
+    window.dilation = vec![1; spatial];
+    Array { shape, values: Arc::new(values) }
+}
+
+/// `Conv1D`, `Conv2D`, `Conv3D`.
+pub(super) fn convolution(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Result<Tensor> {
+    let spatial = dimensions(layer)?;
+    let input = layer.one(inputs)?;
+    layer.rank(input, spatial + 2)?;
+    let mut window = Window::of(layer, "kernel_size", spatial)?;
+    let (channels, filters) = (layer.channels(input)?, layer.size("filters")?);
+    let groups = if layer.has("groups") { layer.size("groups")? } else { 1 };
+    if groups == 0 || channels % groups != 0 || (spatial == 3 && groups != 1) {
+        return Err(
+            layer.refused(&format!("{groups} groups of {channels} channels are not built from files"))
+        );
+    }
+    let shape: Vec<usize> = window.size.iter().copied().chain([channels / groups, filters]).collect();
+    let mut array = layer.variable(0, "kernel", &shape)?;
+    let input = causal(graph, layer, input, &window)?;
+    if spatial == 3 {
+        array = dilated(&array, &mut window);
+    }
+    let shape = lifted_shape(window.shape(&input, filters));
+    let mut attrs = window.attrs();
+    attrs.push(("dilations", all_dimensions(&window.dilation)));
+    let (pictures, kernel) = (lifted(graph, &input), kernel(graph, array, spatial));
+    let op = if spatial == 3 { "Conv3D" } else { "Conv2D" };
+    let output = graph.op(op, &[&pictures, &kernel], attrs, shape);
+    let output = with_bias(graph, layer, output, 1)?;
+    Ok(lowered(graph, &output, input.rank()))
+}
+
+/// `Conv1DTranspose`, `Conv2DTranspose`, `Conv3DTranspose`: the gradient of a convolution.
+pub(super) fn transposed(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Result<Tensor> {
+    let spatial = dimensions(layer)?;
+    let input = layer.one(inputs)?;
+    layer.rank(input, spatial + 2)?;
+    let mut window = Window::of(layer, "kernel_size", spatial)?;
+    let (channels, filters) = (layer.channels(input)?, layer.size("filters")?);
+    let shape: Vec<usize> = window.size.iter().copied().chain([filters, channels]).collect();
+    let array = layer.variable(0, "kernel", &shape)?;
+    let array = dilated(&array, &mut window);
+    let added =
+        if layer.has("output_padding") { Some(layer.sizes("output_padding", spatial)?) } else { None };
+    let inner = input.inner().ok_or_else(|| layer.refused("the size of its input is not known"))?;
+    // keras.src.backend.common.backend_utils.compute_conv_transpose_output_shape
+    let mut sizes: Vec<usize> = (0..spatial)
+        .map(|i| {
+            let (side, stride, reach) = (inner[i], window.strides[i], window.size[i]);
+            let before = side.saturating_sub(1) * stride;
+            match (window.padding, added.as_ref().map(|added| added[i])) {
+                ("SAME", None) => side * stride,
+                ("SAME", Some(added)) => before + reach % 2 + added,
+                (_, None) => before + reach.max(stride),
+                (_, Some(added)) => before + reach + added,
+            }
+        })
+        .collect();
+    sizes.push(filters);
+    let shape = lifted_shape(std::iter::once(None).chain(sizes.iter().copied().map(Some)).collect());
+    if spatial == 1 {
+        sizes.insert(0, 1);
+    }
+    let sizes = graph.dims(input, 1, &sizes);
+    let (pictures, kernel) = (lifted(graph, input), kernel(graph, array, spatial));
+    let mut attrs = window.attrs();
+    attrs.push(("dilations", all_dimensions(&window.dilation)));
+    let op = if spatial == 3 {
+        attrs.push(("Tshape", Attr::Type(DT_INT32)));
+        "Conv3DBackpropInputV2"
+    } else {
+        "Conv2DBackpropInput"
+    };
+    attrs.push(("T", Attr::Type(input.dtype)));
+    let output = graph.typed(op, &[&sizes, &kernel, &pictures], attrs, (shape, input.dtype));
+    let output = with_bias(graph, layer, output, 1)?;
+    Ok(lowered(graph, &output, input.rank()))
+}
+
+/// One kernel for each channel; the output is lifted.
+fn depthwise_of(graph: &mut Graph, layer: &Layer, input: &Tensor) -> Result<Tensor> {
+    let spatial = dimensions(layer)?;
+    layer.rank(input, spatial + 2)?;
+    let mut window = Window::of(layer, "kernel_size", spatial)?;
     let (channels, multiplier) = (layer.channels(input)?, layer.size("depth_multiplier")?);
-    let kernel = layer.variable(0, name, &[window.kernel[0], window.kernel[1], channels, multiplier])?;
-    let kernel = graph.array(kernel);
-    let output = shape(&window.size, channels * multiplier);
-    Ok(graph.op("DepthwiseConv2dNative", &[input, &kernel], window.attrs, output))
+    let shape: Vec<usize> = window.size.iter().copied().chain([channels, multiplier]).collect();
+    let array = layer.variable(0, "depthwise kernel", &shape)?;
+    let input = causal(graph, layer, input, &window)?;
+    let array = dilated(&array, &mut window);
+    let shape = lifted_shape(window.shape(&input, channels * multiplier));
+    let mut attrs = window.attrs();
+    if spatial == 1 {
+        // Its strides must be equal; over a height of 1 any will do.
+        let stride = window.strides[0];
+        attrs.retain(|(name, _)| *name != "strides");
+        attrs.push(("strides", all_dimensions(&[stride, stride])));
+    }
+    attrs.push(("dilations", all_dimensions(&window.dilation)));
+    let (pictures, kernel) = (lifted(graph, &input), kernel(graph, array, spatial));
+    Ok(graph.op("DepthwiseConv2dNative", &[&pictures, &kernel], attrs, shape))
 }
 
 pub(super) fn depthwise(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Result<Tensor> {
-    let output = depthwise_of(graph, layer, layer.one(inputs)?, "depthwise kernel")?;
-    with_bias(graph, layer, output, 1)
+    let input = layer.one(inputs)?;
+    let output = depthwise_of(graph, layer, input)?;
+    let output = with_bias(graph, layer, output, 1)?;
+    Ok(lowered(graph, &output, input.rank()))
 }
 
 pub(super) fn separable(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Result<Tensor> {
-    let each = depthwise_of(graph, layer, layer.one(inputs)?, "depthwise kernel")?;
+    let input = layer.one(inputs)?;
+    let each = depthwise_of(graph, layer, input)?;
     let (channels, filters) = (layer.channels(&each)?, layer.size("filters")?);
-    let kernel = layer.variable(1, "pointwise kernel", &[1, 1, channels, filters])?;
-    let kernel = graph.array(kernel);
+    let spatial = input.rank() - 2;
+    let shape: Vec<usize> = vec![1; spatial].into_iter().chain([channels, filters]).collect();
+    let pointwise = layer.variable(1, "pointwise kernel", &shape)?;
+    let kernel = kernel(graph, pointwise, spatial);
     let attrs = vec![
         ("strides", Attr::Ints(vec![1; 4])),
         ("dilations", Attr::Ints(vec![1; 4])),
-        ("padding", Attr::Text("VALID")),
-        ("data_format", Attr::Text("NHWC")),
+        ("padding", Attr::text("VALID")),
+        ("data_format", Attr::text("NHWC")),
     ];
-    let output = graph.op("Conv2D", &[&each, &kernel], attrs, shape(&each.shape[1..3], filters));
-    with_bias(graph, layer, output, 2)
+    let mut shape = each.shape.clone();
+    shape[3] = Some(filters);
+    let output = graph.op("Conv2D", &[&each, &kernel], attrs, shape);
+    let output = with_bias(graph, layer, output, 2)?;
+    Ok(lowered(graph, &output, input.rank()))
+}
+
+/// `rows · kernel`, on the last dimension of an input of any rank.
+pub(super) fn product(graph: &mut Graph, input: &Tensor, kernel: &Tensor) -> Tensor {
+    let columns = kernel.shape[1];
+    if input.rank() == 2 {
+        return graph.matmul(input, kernel);
+    }
+    let channels = input.channels().unwrap_or(0);
+    let rows = graph.reshape(input, &[channels]);
+    let product = graph.matmul(&rows, kernel);
+    let mut shape = input.shape.clone();
+    shape[input.rank() - 1] = columns;
+    match shape.get(1..).and_then(|inner| inner.iter().copied().collect::<Option<Vec<usize>>>()) {
+        Some(inner) => graph.reshape(&product, &inner),
+        None => {
+            let dims = graph.dims(input, input.rank() - 1, &[columns.unwrap_or(0)]);
+            graph.reshape_to(&product, &dims, shape)
+        }
+    }
 }
 
 /// `Dense`, on the last dimension of an input of any rank.
@@ -117,16 +226,65 @@ pub(super) fn dense(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Resu
     if input.rank() < 2 {
         return Err(layer.refused("its input has no features"));
     }
-    let inner = input.inner().ok_or_else(|| layer.refused("the shape of its input is not known"))?;
     let kernel = layer.variable(0, "kernel", &[channels, units])?;
     let kernel = graph.array(kernel);
-    let rows = if input.rank() == 2 { input.clone() } else { graph.reshape(input, &[channels]) };
-    let attrs = vec![("transpose_a", Attr::Bool(false)), ("transpose_b", Attr::Bool(false))];
-    let product = graph.op("MatMul", &[&rows, &kernel], attrs, vec![None, Some(units)]);
-    let output = with_bias(graph, layer, product, 1)?;
-    if input.rank() == 2 {
-        return Ok(output);
+    let product = product(graph, input, &kernel);
+    with_bias(graph, layer, product, 1)
+}
+
+/// `EinsumDense`: an equation such as `abc,cd->abd` or `...x,xy->...y`.
+pub(super) fn einsum_dense(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Result<Tensor> {
+    let input = layer.one(inputs)?;
+    let equation = layer.text("equation", "")?.replace(' ', "");
+    let wrong = || layer.refused(&format!("its equation is {equation:?}"));
+    let (left, target) = equation.split_once("->").ok_or_else(wrong)?;
+    let (source, kernel) = left.split_once(',').ok_or_else(wrong)?;
+    // An ellipsis stands for dimensions that the kernel does not have: they get letters of their own.
+    let elided = (input.rank() + 3).checked_sub(source.len()).filter(|_| source.contains("..."));
+    let letters: String = ('A'..='Z').take(elided.unwrap_or(0)).collect();
+    if source.contains("...") && (elided.is_none() || equation.chars().any(|c| letters.contains(c))) {
+        return Err(wrong());
     }
-    let inner: Vec<usize> = inner.iter().copied().take(inner.len() - 1).chain([units]).collect();
-    Ok(graph.reshape(&output, &inner))
+    let (source, target) = (source.replace("...", &letters), target.replace("...", &letters));
+    if source.len() != input.rank() || !source.starts_with(|first| target.starts_with(first)) {
+        return Err(wrong());
+    }
+    let asked: Vec<Option<usize>> = match layer.config.get("output_shape") {
+        Some(serde_json::Value::Array(sides)) => {
+            sides.iter().map(|side| side.as_u64().and_then(|side| usize::try_from(side).ok())).collect()
+        }
+        Some(side) => vec![side.as_u64().and_then(|side| usize::try_from(side).ok())],
+        None => return Err(wrong()),
+    };
+    let size = |letter: char| -> Option<usize> {
+        if let Some(place) = source.find(letter) {
+            return input.shape[place];
+        }
+        // `output_shape` says nothing of the batch dimension, nor of elided ones.
+        let own: Vec<char> = target.chars().skip(1).filter(|c| !letters.contains(*c)).collect();
+        let own =
+            if letters.is_empty() { own } else { target.chars().filter(|c| !letters.contains(*c)).collect() };
+        let place = own.iter().position(|own| *own == letter)?;
+        asked.get(place + asked.len().checked_sub(own.len())?).copied().flatten()
+    };
+    let shape: Vec<usize> = kernel.chars().map(size).collect::<Option<_>>().ok_or_else(wrong)?;
+    let kernel_array = layer.variable(0, "kernel", &shape)?;
+    let kernel_tensor = graph.array(kernel_array);
+    let sizes: Vec<Option<usize>> = target.chars().map(size).collect();
+    let plain = format!("{source},{kernel}->{target}");
+    let mut output = graph.einsum(&plain, &[input, &kernel_tensor], sizes.clone());
+    if layer.has("bias_axes") {
+        let axes = layer.text("bias_axes", "")?;
+        let first = axes.chars().filter_map(|axis| target.find(axis)).min().ok_or_else(wrong)?;
+        let shape: Option<Vec<usize>> = target
+            .chars()
+            .zip(&sizes)
+            .skip(first)
+            .map(|(letter, side)| if axes.contains(letter) { *side } else { Some(1) })
+            .collect();
+        let bias = layer.variable(1, "bias", &shape.ok_or_else(wrong)?)?;
+        let bias = graph.array(bias);
+        output = graph.binary("AddV2", &output, &bias).ok_or_else(wrong)?;
+    }
+    activated(graph, layer, &output)
 }

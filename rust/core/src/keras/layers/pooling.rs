@@ -1,40 +1,27 @@
 //! Pooling over windows, and over everything.
 
-use super::convolution::spatial;
+use super::window::{Window, all_dimensions, dimensions, lifted, lifted_shape, lowered};
 use crate::Result;
-use crate::keras::ir::{Attr, Graph, Tensor};
+use crate::keras::ir::{DT_FLOAT, Graph, Tensor};
 use crate::keras::layer::Layer;
 
-pub(super) fn windows(
-    graph: &mut Graph,
-    layer: &Layer,
-    inputs: &[Tensor],
-    op: &'static str,
-) -> Result<Tensor> {
+pub(super) fn windows(graph: &mut Graph, layer: &Layer, inputs: &[Tensor], max: bool) -> Result<Tensor> {
+    let spatial = dimensions(layer)?;
     let input = layer.one(inputs)?;
-    layer.rank(input, 4)?;
-    let window = layer.sizes("pool_size", 2)?;
-    let strides = if layer.has("strides") { layer.sizes("strides", 2)? } else { window.clone() };
-    if window.contains(&0) || strides.contains(&0) {
-        return Err(layer.refused("a window or stride of 0 makes no sense"));
-    }
-    let padding = match layer.text("padding", "valid")? {
-        "same" => "SAME",
-        "valid" => "VALID",
-        other => return Err(layer.refused(&format!("its padding is {other}"))),
+    layer.rank(input, spatial + 2)?;
+    let window = Window::of(layer, "pool_size", spatial)?;
+    let op = match (max, spatial) {
+        (true, 3) => "MaxPool3D",
+        (true, _) => "MaxPool",
+        (false, 3) => "AvgPool3D",
+        (false, _) => "AvgPool",
     };
-    let mut shape = input.shape.clone();
-    for i in 0..2 {
-        shape[1 + i] = spatial(input.shape[1 + i], window[i], strides[i], 1, padding == "SAME");
-    }
-    let four = |values: &[usize]| Attr::Ints(vec![1, values[0] as i64, values[1] as i64, 1]);
-    let attrs = vec![
-        ("ksize", four(&window)),
-        ("strides", four(&strides)),
-        ("padding", Attr::Text(padding)),
-        ("data_format", Attr::Text("NHWC")),
-    ];
-    Ok(graph.op(op, &[input], attrs, shape))
+    let mut attrs = window.attrs();
+    attrs.push(("ksize", all_dimensions(&window.size)));
+    let shape = lifted_shape(window.shape(input, layer.channels(input)?));
+    let pictures = lifted(graph, input);
+    let output = graph.op(op, &[&pictures], attrs, shape);
+    Ok(lowered(graph, &output, input.rank()))
 }
 
 pub(super) fn global(
@@ -43,7 +30,20 @@ pub(super) fn global(
     inputs: &[Tensor],
     op: &'static str,
 ) -> Result<Tensor> {
+    let spatial = dimensions(layer)?;
     let input = layer.one(inputs)?;
-    layer.rank(input, 4)?;
-    Ok(graph.reduce(op, input, &[1, 2], layer.flag("keepdims", false)?))
+    layer.rank(input, spatial + 2)?;
+    let keep = layer.flag("keepdims", false)?;
+    if let (Some(mask), "Mean", 1) = (&input.mask, op, spatial) {
+        // The mean over the steps that count.
+        let weights = graph.cast(mask, DT_FLOAT);
+        let weights = graph.expand_dims(&weights, 2);
+        let fits = || layer.refused("its mask does not fit its input");
+        let weighted = graph.binary("Mul", input, &weights).ok_or_else(fits)?;
+        let sum = graph.reduce("Sum", &weighted, &[1], keep);
+        let count = graph.reduce("Sum", &weights, &[1], keep);
+        return graph.binary("RealDiv", &sum, &count).ok_or_else(fits);
+    }
+    let axes: Vec<usize> = (1..=spatial).collect();
+    Ok(graph.reduce(op, input, &axes, keep))
 }

@@ -1,0 +1,276 @@
+//! Attention: sums of values, weighted by how queries and keys fit.
+
+use super::softmax_over;
+use crate::Result;
+use crate::keras::calls::Argument;
+use crate::keras::file::Variable;
+use crate::keras::ir::{Graph, Tensor};
+use crate::keras::layer::Layer;
+
+/// What masked scores count as before the softmax.
+const MASKED: f32 = -1e30;
+
+/// Which scores `[…, queries, keys]` count, if not all.
+struct Masks {
+    query: Option<Tensor>,
+    value: Option<Tensor>,
+    key: Option<Tensor>,
+    given: Option<Tensor>,
+    causal: bool,
+    /// Keys at most this far from the query, less one.
+    window: Option<usize>,
+}
+
+impl Masks {
+    /// All of them as one bool mask `[batch or 1, queries or 1, keys]`.
+    fn joined(
+        &self,
+        graph: &mut Graph,
+        layer: &Layer,
+        queries: &Tensor,
+        keys: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        let mut found: Vec<Tensor> = Vec::new();
+        if let Some(mask) = &self.query {
+            found.push(graph.expand_dims(mask, 2));
+        }
+        for mask in [&self.value, &self.key].into_iter().flatten() {
+            found.push(graph.expand_dims(mask, 1));
+        }
+        if self.causal || self.window.is_some() {
+            let (Some(rows), Some(columns)) = (queries.shape[1], keys.shape[1]) else {
+                return Err(layer.refused("the number of its steps is not known"));
+            };
+            let counts = |row: usize, column: usize| {
+                (!self.causal || row >= column) && self.window.is_none_or(|most| row.abs_diff(column) < most)
+            };
+            let values = (0..rows)
+                .flat_map(|row| (0..columns).map(move |column| (row, column)))
+                .map(|(row, column)| if counts(row, column) { 1.0 } else { 0.0 })
+                .collect();
+            let values = graph.floats(values, &[1, rows, columns]);
+            found.push(graph.compare_scalar("NotEqual", &values, 0.0));
+        }
+        found.extend(self.given.clone());
+        let mut found = found.into_iter();
+        let Some(first) = found.next() else { return Ok(None) };
+        let joined = found.try_fold(first, |so_far, mask| graph.both(&so_far, &mask));
+        joined.map(Some).ok_or_else(|| layer.refused("its masks do not fit each other"))
+    }
+}
+
+/// `Attention` and `AdditiveAttention`, called with `[query, value]` or `[query, value, key]`.
+pub(super) fn scored(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>> {
+    let inputs = layer.inputs(&["mask", "return_attention_scores", "use_causal_mask"])?;
+    let (query, value, key) = match inputs.as_slice() {
+        [query, value] => (query, value, value),
+        [query, value, key] => (query, value, key),
+        _ => {
+            return Err(
+                layer.refused(&format!("it is called with {} inputs, not two or three", inputs.len()))
+            );
+        }
+    };
+    for input in &inputs {
+        layer.rank(input, 3)?;
+    }
+    let fits = || layer.refused("the shapes of its inputs do not fit");
+    let mut masks = [query.mask.as_deref().cloned(), value.mask.as_deref().cloned()];
+    if let Some(Argument::List(given)) = layer.call.named("mask") {
+        for (mask, given) in masks.iter_mut().zip(given) {
+            *mask = match given {
+                Argument::Tensor(tensor) => Some(tensor.clone()),
+                _ => None,
+            };
+        }
+    }
+    let [query_mask, value_mask] = masks;
+    let use_scale = layer.flag("use_scale", layer.class == "AdditiveAttention")?;
+    let additive = layer.class == "AdditiveAttention";
+    let scores_shape = vec![None, query.shape[1], key.shape[1]];
+    let scores = if additive || layer.text("score_mode", "dot")? == "concat" {
+        let (rows, columns) = (graph.expand_dims(query, 2), graph.expand_dims(key, 1));
+        let mut sum = graph.binary("AddV2", &rows, &columns).ok_or_else(fits)?;
+        let scale = match (use_scale, additive) {
+            (false, _) => None,
+            (true, true) => Some(layer.variable(0, "scale", &[layer.channels(query)?])?),
+            (true, false) => Some(layer.variable(0, "scale", &[])?),
+        };
+        let scale = scale.map(|scale| graph.array(scale));
+        if let (Some(scale), false) = (&scale, additive) {
+            sum = graph.binary("Mul", &sum, scale).ok_or_else(fits)?;
+        }
+        let mut bent = graph.unary("Tanh", &sum);
+        if let (Some(scale), true) = (&scale, additive) {
+            bent = graph.binary("Mul", &bent, scale).ok_or_else(fits)?;
+        }
+        let scores = graph.reduce("Sum", &bent, &[3], false);
+        if additive {
+            scores
+        } else {
+            let weight = layer.variable(usize::from(use_scale), "concat_score_weight", &[])?;
+            let weight = graph.array(weight);
+            graph.binary("Mul", &scores, &weight).ok_or_else(fits)?
+        }
+    } else {
+        let scores = graph.einsum("abd,acd->abc", &[query, key], scores_shape);
+        if use_scale {
+            let scale = layer.variable(0, "scale", &[])?;
+            let scale = graph.array(scale);
+            graph.binary("Mul", &scores, &scale).ok_or_else(fits)?
+        } else {
+            scores
+        }
+    };
+    let causal = layer.called_with("use_causal_mask");
+    let masks = Masks { query: None, value: value_mask, key: None, given: None, causal, window: None };
+    let mut kept = scores.clone();
+    if let Some(mask) = masks.joined(graph, layer, query, key)? {
+        // As Keras does: what is masked is a billion less, so that a row with nothing else keeps its order.
+        let less = graph.with_scalar("Sub", &scores, 1e9);
+        kept = graph.select(&mask, &scores, &less).ok_or_else(fits)?;
+    }
+    let weights = softmax_over(graph, &kept, 2);
+    let shape = vec![None, query.shape[1], value.shape[2]];
+    let mut output = graph.einsum("abc,acd->abd", &[&weights, value], shape);
+    if let Some(mask) = &query_mask {
+        let (wide, zero) = (graph.expand_dims(mask, 2), graph.scalar(0.0));
+        output = graph.select(&wide, &output, &zero).ok_or_else(fits)?;
+    }
+    let output = output.with_mask(query_mask.map(Box::new));
+    Ok(if layer.called_with("return_attention_scores") { vec![output, weights] } else { vec![output] })
+}
+
+/// One of the projections, `input · kernel + bias`: its place among the layer's variables, and its kernel's shape.
+struct Projection<'a> {
+    owner: &'a str,
+    flat: usize,
+    equation: &'a str,
+    kernel: &'a [usize],
+    /// How many of the kernel's last dimensions the bias has.
+    bias: usize,
+}
+
+fn projected(graph: &mut Graph, layer: &Layer, input: &Tensor, projection: &Projection) -> Result<Tensor> {
+    let Projection { owner, flat, equation, kernel, bias } = *projection;
+    let variable = |name, index| Variable { name, owner, index, flat: flat + index };
+    let weights = layer.variable_of(variable("kernel", 0), kernel)?;
+    let weights = graph.array(weights);
+    let sizes: Vec<usize> = kernel[kernel.len() - bias..].to_vec();
+    let shape = [None, input.shape[1]].into_iter().chain(sizes.iter().copied().map(Some)).collect();
+    let product = graph.einsum(equation, &[input, &weights], shape);
+    if !layer.flag("use_bias", true)? {
+        return Ok(product);
+    }
+    let added = layer.variable_of(variable("bias", 1), &sizes)?;
+    let added = graph.array(added);
+    Ok(graph.op("AddV2", &[&product, &added], Vec::new(), product.shape.clone()))
+}
+
+/// `MultiHeadAttention` and `GroupQueryAttention`, over the steps of `[batch, steps, features]`.
+pub(super) fn multi_head(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>> {
+    let names = ["query", "value", "key", "query_mask", "value_mask", "key_mask", "attention_mask"];
+    layer.inputs(&[&names[..], &["return_attention_scores", "use_causal_mask"]].concat())?;
+    let needed = |name: &str, place| {
+        let found = layer.argument(name, Some(place))?;
+        found.ok_or_else(|| layer.refused(&format!("it is called without a {name}")))
+    };
+    let (query, value) = (needed("query", 0)?, needed("value", 1)?);
+    let key = layer.argument("key", Some(2))?;
+    for input in [Some(&query), Some(&value), key.as_ref()].into_iter().flatten() {
+        layer.rank(input, 3)?;
+    }
+    if layer.flag("use_gate", false)? {
+        return Err(layer.refused("use_gate is not built from files"));
+    }
+    if layer.has("attention_axes") && layer.axes("attention_axes", 3)? != [1] {
+        return Err(layer.refused("attention over other axes than the steps is not built from files"));
+    }
+    let grouped = layer.class != "MultiHeadAttention";
+    let (heads, shared, size) = if grouped {
+        (layer.size("num_query_heads")?, layer.size("num_key_value_heads")?, layer.size("head_dim")?)
+    } else {
+        (layer.size("num_heads")?, layer.size("num_heads")?, layer.size("key_dim")?)
+    };
+    let value_size = if layer.has("value_dim") { layer.size("value_dim")? } else { size };
+    if shared == 0 || heads % shared != 0 {
+        return Err(layer.refused(&format!("{heads} heads of queries do not share {shared} of keys")));
+    }
+    let features = layer.channels(&query)?;
+    let target = match layer.config.get("output_shape") {
+        None | Some(serde_json::Value::Null) => features,
+        Some(_) => layer.sizes("output_shape", 1)?[0],
+    };
+    let prefix = if grouped { "_" } else { "" };
+    let owner = |name: &str| format!("{prefix}{name}_dense");
+    let step = if layer.flag("use_bias", true)? { 2 } else { 1 };
+    let keys = key.clone().unwrap_or_else(|| value.clone());
+    let mut part = |input: &Tensor, name: &str, place: usize, heads: usize, size: usize| {
+        let kernel = [layer.channels(input)?, heads, size];
+        let owner = owner(name);
+        let projection = Projection {
+            owner: &owner,
+            flat: place * step,
+            equation: "abc,cde->abde",
+            kernel: &kernel,
+            bias: 2,
+        };
+        projected(graph, layer, input, &projection)
+    };
+    let queries = part(&query, "query", 0, heads, size)?;
+    let mut projected_keys = part(&keys, "key", 1, shared, size)?;
+    let mut values = part(&value, "value", 2, shared, value_size)?;
+    if shared != heads {
+        for tensor in [&mut projected_keys, &mut values] {
+            // Each head of the keys once for each head of queries that it serves.
+            let parts: Vec<Tensor> =
+                (0..heads).map(|head| graph.cut(tensor, 2, head * shared / heads, 1)).collect();
+            let mut shape = tensor.shape.clone();
+            shape[2] = Some(heads);
+            *tensor = graph.concat(&parts.iter().collect::<Vec<_>>(), 2, shape);
+        }
+    }
+    let mask = |name: &str, implicit: Option<&Tensor>| -> Result<Option<Tensor>> {
+        Ok(layer.argument(name, None)?.or_else(|| implicit?.mask.as_deref().cloned()))
+    };
+    let given = layer.argument("attention_mask", None)?;
+    let given = given.map(|given| match given.dtype {
+        crate::keras::ir::DT_BOOL => given,
+        _ => graph.compare_scalar("NotEqual", &given, 0.0),
+    });
+    let window = if layer.has("sliding_window") { Some(layer.size("sliding_window")?) } else { None };
+    let query_mask = mask("query_mask", Some(&query))?;
+    let masks = Masks {
+        query: query_mask.clone(),
+        value: mask("value_mask", Some(&value))?,
+        key: mask("key_mask", key.as_ref())?,
+        given,
+        causal: layer.called_with("use_causal_mask"),
+        window,
+    };
+    let scaled = graph.with_scalar("Mul", &queries, 1.0 / (size as f32).sqrt());
+    let shape = vec![None, Some(heads), query.shape[1], keys.shape[1]];
+    let mut scores = graph.einsum("abde,acde->adbc", &[&scaled, &projected_keys], shape);
+    let fits = || layer.refused("its masks do not fit its inputs");
+    let mask = masks.joined(graph, layer, &query, &keys)?;
+    let mask = mask.map(|mask| if mask.rank() == 3 { graph.expand_dims(&mask, 1) } else { mask });
+    if let Some(mask) = &mask {
+        let least = graph.scalar(MASKED);
+        scores = graph.select(mask, &scores, &least).ok_or_else(fits)?;
+    }
+    let mut weights = softmax_over(graph, &scores, 3);
+    let with_scores = layer.called_with("return_attention_scores");
+    if let (Some(mask), true) = (&mask, with_scores || layer.number("dropout", 0.0)? > 0.0) {
+        // The path that Keras takes then gives 0 to a query for which nothing counts, the other one the mean.
+        let zero = graph.scalar(0.0);
+        weights = graph.select(mask, &weights, &zero).ok_or_else(fits)?;
+    }
+    let shape = vec![None, query.shape[1], Some(heads), Some(value_size)];
+    let heard = graph.einsum("adbc,acde->abde", &[&weights, &values], shape);
+    let kernel = [heads, value_size, target];
+    let owner = owner("output");
+    let projection =
+        Projection { owner: &owner, flat: 3 * step, equation: "abde,def->abf", kernel: &kernel, bias: 1 };
+    let output = projected(graph, layer, &heard, &projection)?.with_mask(query_mask.map(Box::new));
+    Ok(if with_scores { vec![output, weights] } else { vec![output] })
+}
