@@ -1,7 +1,7 @@
-"""Random small Keras models, read without Keras: every layer that is built, with arguments that are no defaults.
+"""Random small Keras models, read without Keras: every layer that is built, with other arguments than defaults.
 
-Each case is a seed: it builds a model around one layer, in one of several structures, and compares what the graph gives
-with what Keras gives. A failure names the seed; `build(layer, seed)` makes the model again.
+Each case is a seed: it builds a model around one layer, in one of several structures, and compares what the
+graph gives with what Keras gives. A failure names the seed; `build(layer, seed)` makes the model again.
 """
 
 from __future__ import annotations
@@ -29,10 +29,35 @@ Rng = np.random.Generator
 Maker = Callable[[Rng], Any]
 
 ACTIVATIONS = (
-    "celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear log_sigmoid "
-    "log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus "
-    "sparse_sigmoid squareplus tanh tanh_shrink"
-).split()
+    "celu",
+    "elu",
+    "exponential",
+    "gelu",
+    "glu",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "log_softmax",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "soft_shrink",
+    "softmax",
+    "softplus",
+    "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "squareplus",
+    "tanh",
+    "tanh_shrink",
+)
 
 
 def pick(rng: Rng, *values: Any) -> Any:
@@ -89,7 +114,7 @@ def inner_model(rng: Rng) -> Any:
     return keras.Sequential([keras.Input((4,)), L.Dense(3), L.BatchNormalization(), L.Dense(2, "tanh")])
 
 
-# What a layer is called with: "picture" [9, 8, 4], "sequence" [7, 4], "volume" [5, 6, 4, 4], "vector" [6], "tokens" [7].
+# What a layer is called with, without the batch dimension.
 SHAPES = {"picture": (9, 8, 4), "sequence": (7, 4), "volume": (5, 6, 4, 4), "vector": (6,), "tokens": (7,)}
 
 LAYERS: dict[str, tuple[str, Maker]] = {

@@ -145,7 +145,7 @@ def test_weights_alone_are_read_without_keras(name: str, tmp_path: Path) -> None
         found = core_outputs(bundle, files)
         assert found.keys() == outputs.keys()
         assert_equal(found, outputs)
-    with pytest.raises(sparkdl.SparkDLValueError, match="the weights of .* layers, but the model has"):
+    with pytest.raises(sparkdl.SparkDLValueError, match=r"the weights of .* layers, but the model has"):
         _engine.convert_keras(tmp_path / "published.h5", tmp_path / "wrong.sparkdl", "VGG16")
 
 
