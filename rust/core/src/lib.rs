@@ -3,6 +3,7 @@
 mod batch;
 pub mod bundle;
 mod cache;
+pub mod download;
 mod error;
 mod graph;
 pub mod image;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::image::PictureOptions;
 use crate::{Error, ErrorKind, Options, Result};
@@ -100,6 +101,94 @@ impl KerasOptions {
         pairs.finish(&[])?;
         Ok(parsed)
     }
+}
+
+/// The options of `download::fetch`.
+#[derive(Debug, Clone)]
+pub(crate) struct DownloadOptions {
+    pub(crate) url: String,
+    pub(crate) file: PathBuf,
+    /// Hex in lower case; empty with an empty `hash_algorithm`.
+    pub(crate) hash: String,
+    pub(crate) hash_algorithm: String,
+    pub(crate) max_bytes: u64,
+    pub(crate) connect: Duration,
+    pub(crate) stall: Duration,
+    pub(crate) retries: usize,
+    pub(crate) pause: Duration,
+    pub(crate) advice: String,
+    http_proxy: String,
+    https_proxy: String,
+    no_proxy: String,
+}
+
+impl DownloadOptions {
+    pub(crate) fn parse(options: &Options) -> Result<Self> {
+        let mut pairs = Pairs::new(options)?;
+        let url = pairs.take("url")?;
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(refused("url", url, "addresses that begin with http:// or https://"));
+        }
+        let (hash, hash_algorithm) = (pairs.take("hash")?, pairs.take("hashAlgorithm")?);
+        let digits = match hash_algorithm {
+            "" => 0,
+            "md5" => 32,
+            "sha256" => 64,
+            other => return Err(refused("hashAlgorithm", other, "md5, sha256, or nothing")),
+        };
+        if hash.len() != digits || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(refused("hash", hash, &format!("{digits} digits in hex")));
+        }
+        let mut number = |key| whole(key, pairs.take(key)?, 0, usize::MAX).map(|number| number as u64);
+        let (max_bytes, connect, stall) =
+            (number("maxBytes")?, number("connectSeconds")?, number("stallSeconds")?);
+        let (retries, pause) = (number("retries")?, number("pauseMillis")?);
+        let parsed = DownloadOptions {
+            url: url.to_owned(),
+            file: PathBuf::from(pairs.take("file")?),
+            hash: hash.to_ascii_lowercase(),
+            hash_algorithm: hash_algorithm.to_owned(),
+            max_bytes,
+            connect: Duration::from_secs(connect.max(1)),
+            stall: Duration::from_secs(stall.max(1)),
+            retries: retries as usize,
+            pause: Duration::from_millis(pause),
+            advice: pairs.take("advice")?.to_owned(),
+            http_proxy: pairs.take("httpProxy")?.to_owned(),
+            https_proxy: pairs.take("httpsProxy")?.to_owned(),
+            no_proxy: pairs.take("noProxy")?.to_owned(),
+        };
+        pairs.finish(&[])?;
+        Ok(parsed)
+    }
+
+    /// The proxy on the way to a host: as given, else the environment's.
+    pub(crate) fn proxy(&self, secure: bool, host: &str) -> Option<String> {
+        let environment = |name: &str| {
+            let value = std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase()));
+            value.unwrap_or_default()
+        };
+        let given =
+            [&self.http_proxy, &self.https_proxy, &self.no_proxy].iter().any(|value| !value.is_empty());
+        let (proxy, spared) = match (given, secure) {
+            (true, true) => (self.https_proxy.clone(), self.no_proxy.clone()),
+            (true, false) => (self.http_proxy.clone(), self.no_proxy.clone()),
+            (false, true) => (environment("HTTPS_PROXY"), environment("NO_PROXY")),
+            (false, false) => (environment("HTTP_PROXY"), environment("NO_PROXY")),
+        };
+        let mut spared = spared.split([',', '|']).map(str::trim).filter(|pattern| !pattern.is_empty());
+        (!proxy.is_empty() && !spared.any(|pattern| is_spared(host, pattern))).then_some(proxy)
+    }
+}
+
+/// Whether a host is one that a pattern keeps from the proxy: `*`, `10.*`, `*.example.org`, `.example.org`, `example.org`.
+fn is_spared(host: &str, pattern: &str) -> bool {
+    let (host, pattern) = (host.to_ascii_lowercase(), pattern.to_ascii_lowercase());
+    if let Some(start) = pattern.strip_suffix('*') {
+        return host.starts_with(start);
+    }
+    let domain = pattern.trim_start_matches('*').trim_start_matches('.');
+    host == domain || host.ends_with(&format!(".{domain}"))
 }
 
 /// The pairs not yet read, and the keys that were.
