@@ -5,7 +5,9 @@ use std::path::Path;
 use jni::objects::{JByteBuffer, JClass, JLongArray, JObjectArray, JString};
 use jni::sys::{jint, jlong};
 use jni::{EnvUnowned, jni_mangle};
-use sparkdl_core::{ErrorKind, Model, bundle, image, imagenet_labels, keras, named_models, runtime};
+use sparkdl_core::{
+    ErrorKind, Model, bundle, download, image, imagenet_labels, keras, named_models, runtime,
+};
 
 use crate::handle::{MODELS, RESULTS};
 use crate::policy::enter;
@@ -72,6 +74,11 @@ pub fn describe_bundle<'local>(
 #[jni_mangle("sparkdl.ffi.NativeApi")]
 pub fn convert_keras<'local>(env: EnvUnowned<'local>, _: JClass<'local>, options: Strings<'local>) {
     enter(env, |env| Ok(keras::convert(&convert::pairs(env, &options)?)?))
+}
+
+#[jni_mangle("sparkdl.ffi.NativeApi", "download")]
+pub fn fetch<'local>(env: EnvUnowned<'local>, _: JClass<'local>, options: Strings<'local>) {
+    enter(env, |env| Ok(download::fetch(&convert::pairs(env, &options)?, &mut || Ok(()))?))
 }
 
 #[jni_mangle("sparkdl.ffi.NativeApi")]
