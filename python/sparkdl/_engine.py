@@ -58,6 +58,28 @@ def convert_keras(file: str | os.PathLike[str], output: str | os.PathLike[str], 
     _native.convert_keras(list(options.items()))
 
 
+def download(
+    url: str, file: str | os.PathLike[str], algorithm: str | None, digest: str | None, advice: str
+) -> None:
+    """Fetches a file over HTTP: resumed, checked, atomic. `advice` ends the message of an error."""
+    options = {
+        "url": url,
+        "file": os.fspath(file),
+        "hash": digest or "",
+        "hashAlgorithm": (algorithm or "") if digest else "",
+        "maxBytes": str(4 << 30),
+        "connectSeconds": "30",
+        "stallSeconds": "30",
+        "retries": "4",
+        "pauseMillis": "1000",
+        "httpProxy": "",
+        "httpsProxy": "",
+        "noProxy": "",
+        "advice": advice,
+    }
+    _native.download(list(options.items()))
+
+
 def decode_images(batch: pa.RecordBatch, options: list[tuple[str, str]]) -> pa.RecordBatch:
     """Decodes a batch of one picture column into columns `image` (Spark's image struct) and `error`."""
     return pa.record_batch(_native.decode_images(batch, options))

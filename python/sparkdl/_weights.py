@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-import urllib.error
-import urllib.request
+import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sparkdl._cache import digest, exists, locked, setting
+from sparkdl import _engine
+from sparkdl._cache import appearing, digest, exists, local_copy, locked, made, setting
 from sparkdl.exceptions import SparkDLError
 from sparkdl.models import NamedModel, WeightFile
 
 URL_SETTING = "spark.sparkdl.weightsUrl"
 URL_VARIABLE = "SPARKDL_WEIGHTS_URL"
-_TIMEOUT = 30.0  # Seconds without a byte.
+_ADVICE = f", or name a mirror's folder: {URL_SETTING} (or the environment variable {URL_VARIABLE})"
 
 
 def published_file(row: NamedModel, folder: Path, spark: Any | None = None) -> Path:
@@ -26,11 +30,43 @@ def published_file(row: NamedModel, folder: Path, spark: Any | None = None) -> P
     keras_file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / wanted.name
     if keras_file.exists() and _is_right(keras_file, wanted):
         return keras_file
-    with locked(target):
-        if not target.exists():
-            mirror = setting(spark, URL_SETTING, URL_VARIABLE)
-            _download(f"{mirror.rstrip('/')}/{wanted.name}" if mirror else wanted.url, target, wanted)
+    mirror = setting(spark, URL_SETTING, URL_VARIABLE)
+    url = f"{mirror.rstrip('/')}/{wanted.name}" if mirror else wanted.url
+    if re.match("https?:", url):
+        made(target.parent)
+        with _progress_shown():
+            _engine.download(url, target, wanted.hash_algorithm, wanted.hash, _ADVICE)
+    else:
+        _copy(url, target, wanted, spark, folder)
     return target
+
+
+def _copy(uri: str, target: Path, wanted: WeightFile, spark: Any | None, folder: Path) -> None:
+    """Takes a file from a mirror that Spark reads, on whichever file system."""
+    with locked(target):
+        if exists(target):
+            return
+        source = _checked(local_copy(uri, spark, folder), wanted)
+        with source.open("rb") as opened, appearing(target) as file:
+            shutil.copyfileobj(opened, file)
+
+
+@contextlib.contextmanager
+def _progress_shown() -> Iterator[None]:
+    """Shows the log of a download, which may take minutes, where nobody has set up logging."""
+    logger = logging.getLogger("sparkdl.download")
+    if logger.hasHandlers() or logger.getEffectiveLevel() != logging.WARNING:
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
 
 
 def _is_right(path: Path, wanted: WeightFile) -> bool:
@@ -45,30 +81,3 @@ def _checked(path: Path, wanted: WeightFile) -> Path:
             "Io",
         )
     return path
-
-
-def _download(url: str, target: Path, wanted: WeightFile) -> None:
-    """Fetches a file; it appears under its name only when it is whole and its hash is right."""
-    partial = target.with_name(f".{target.name}.download")
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, partial.open("wb") as file:
-            expected = response.headers.get("Content-Length")
-            while chunk := response.read(1 << 20):
-                file.write(chunk)
-            received = file.tell()
-            file.flush()
-            os.fsync(file.fileno())
-        if expected is not None and received != int(expected):
-            raise OSError(f"{received} of {expected} bytes arrived")
-        if not _is_right(partial, wanted):
-            raise OSError(f"its {wanted.hash_algorithm} hash is not {wanted.hash}, which Keras publishes")
-        os.replace(partial, target)
-    except (OSError, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise SparkDLError(
-            f"Cannot fetch the weights {url}: {reason}. Put the file at {target} by hand, or name a mirror's "
-            f"folder: {URL_SETTING} (or the environment variable {URL_VARIABLE}).",
-            "Io",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.asked, self.cut_at = folder, list[str](), -1
+        self.started = list[int]()
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,10 +43,20 @@ class Server:
                     self.send_error(404)
                     return
                 data = file.read_bytes()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
+                start = 0
+                if self.headers.get("If-Range") == '"1"':
+                    start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                    self.send_response(206)
+                    self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+                else:
+                    self.send_response(200)
+                server.started.append(start)
+                self.send_header("ETag", '"1"')
+                self.send_header("Content-Length", str(len(data) - start))
                 self.end_headers()
-                self.wfile.write(data if server.cut_at < 0 else data[: server.cut_at])
+                end = len(data) if server.cut_at < 0 else start + server.cut_at
+                self.wfile.write(data[start:end])
+                server.cut_at = -1
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -118,7 +129,7 @@ def test_a_file_in_the_cache_or_in_keras_own_folder_is_not_fetched(
 def test_a_flipped_byte_is_refused(server: Server, hashed: NamedModel, tmp_path: Path) -> None:
     flipped = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
     (server.folder / "some.h5").write_bytes(flipped)
-    with pytest.raises(SparkDLError, match=f"its md5 hash is not {hashed.top.hash}, which Keras publishes"):
+    with pytest.raises(SparkDLError, match=f"its md5 hash is not {hashed.top.hash}, which is published"):
         published_file(hashed, tmp_path / "cache")
     assert left_over(tmp_path / "cache") == []
     filled = tmp_path / "cache" / "weights" / "some.h5"
@@ -127,19 +138,37 @@ def test_a_flipped_byte_is_refused(server: Server, hashed: NamedModel, tmp_path:
         published_file(hashed, tmp_path / "cache")
 
 
-def test_an_interrupted_download_is_never_used(server: Server, hashed: NamedModel, tmp_path: Path) -> None:
+def test_an_interrupted_download_goes_on_and_says_how_far_it_is(
+    server: Server, hashed: NamedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (server.folder / "some.h5").write_bytes(CONTENT)
     server.cut_at = 70_000
-    with pytest.raises(SparkDLError, match=r"Cannot fetch the weights .*some.h5"):
+    with caplog.at_level("INFO", "sparkdl.download"):
+        assert published_file(hashed, tmp_path / "cache").read_bytes() == CONTENT
+    assert server.started == [0, 70_000]
+    assert left_over(tmp_path / "cache") == ["some.h5"]
+    said = caplog.text
+    assert "fetching 1.3 MB" in said
+    assert "70000 of 1280000 bytes arrived" in said
+    assert "going on at 0.1 MB of 1.3 MB" in said
+
+
+def test_a_mirror_may_be_a_folder(
+    hashed: NamedModel, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARKDL_WEIGHTS_URL", server.folder.as_uri())
+    (server.folder / "some.h5").write_bytes(CONTENT[1:])
+    with pytest.raises(SparkDLError, match="damaged or not the published ones"):
         published_file(hashed, tmp_path / "cache")
     assert left_over(tmp_path / "cache") == []
-    server.cut_at = -1
+    (server.folder / "some.h5").write_bytes(CONTENT)
     assert published_file(hashed, tmp_path / "cache").read_bytes() == CONTENT
+    assert server.asked == []
 
 
 def test_a_failed_download_says_what_to_do(server: Server, hashed: NamedModel, tmp_path: Path) -> None:
     with pytest.raises(
-        SparkDLError, match=r"Not Found\. Put the file at .*some\.h5 by hand, .*spark\.sparkdl\.weightsUrl"
+        SparkDLError, match=r"Not Found\. Put the file at .*some\.h5 by hand, or .*spark\.sparkdl\.weightsUrl"
     ):
         published_file(hashed, tmp_path / "cache")
 

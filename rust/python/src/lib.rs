@@ -21,8 +21,8 @@ mod _native {
     use crate::model::Model;
     #[pymodule_export]
     use crate::{
-        convert_keras, decode_images, describe_bundle, error_kinds, imagenet_labels, load_tensorflow,
-        named_models, version,
+        convert_keras, decode_images, describe_bundle, download, error_kinds, imagenet_labels,
+        load_tensorflow, named_models, version,
     };
 
     #[pymodule_init]
@@ -57,6 +57,22 @@ fn describe_bundle(py: Python<'_>, path: std::path::PathBuf) -> PyResult<(String
 #[pyfunction]
 fn convert_keras(py: Python<'_>, options: OptionPairs) -> PyResult<()> {
     enter::enter(py, || sparkdl_core::keras::convert(&options))
+}
+
+/// Fetches a file over HTTP, resumed and checked. Ctrl-C stops it between two chunks.
+#[pyfunction]
+fn download(py: Python<'_>, options: OptionPairs) -> PyResult<()> {
+    let mut raised = None;
+    let done = enter::enter(py, || {
+        sparkdl_core::download::fetch(&options, &mut || {
+            Python::attach(|py| py.check_signals()).map_err(|error| {
+                raised = Some(error);
+                sparkdl_core::Error::new(sparkdl_core::ErrorKind::Cancelled, "The download was stopped.")
+            })
+        })
+    });
+    // What the handler of the signal raised, a KeyboardInterrupt as a rule.
+    raised.map_or(done, Err)
 }
 
 /// Decodes a batch of one picture column into columns `image` (Spark's image struct) and `error`.
