@@ -42,15 +42,15 @@ def resolve(
         return _from_live_model(row, weights, folder)
     if weights == PUBLISHED:
         target = cached_path(row.name, row.bundle_key, folder)
-        if not _is_bundle(target):
-            published_file(row, folder, spark)
+        file = target if _is_bundle(target) else published_file(row, folder, spark)
     else:
         weights = str(local_copy(weights, spark, folder))
         target = cached_path(row.name, _digest_of(weights)[:16], folder)
+        file = Path(weights)
     if not _is_bundle(target):  # Asked before the lock too: a folder filled in advance may be read-only.
         with locked(target):
             if not _is_bundle(target):
-                _make(row, weights, target, spark)
+                _make(row, weights, file, target)
     return target
 
 
@@ -122,22 +122,19 @@ def _digest_memo(path: str, size: int, modified: int) -> str:
     return digest(Path(path))
 
 
-def _make(row: NamedModel, weights: str, target: Path, spark: Any | None) -> None:
+def _make(row: NamedModel, weights: str, file: Path, target: Path) -> None:
     """Makes the bundle natively, or with Keras where the native reader refuses the file."""
-    if weights != PUBLISHED:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _engine.convert_keras(weights, target, row.name)
-        except SparkDLValueError as error:
-            if error.kind != "InvalidModel":
-                raise
-            logging.getLogger("sparkdl").info("%s Keras is asked instead.", error)
-        else:
-            return
-    _export_elsewhere(row, weights, target, spark)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _engine.convert_keras(file, target, row.name, weights == PUBLISHED)
+    except SparkDLValueError as error:
+        if error.kind != "InvalidModel":
+            raise
+        logging.getLogger("sparkdl").info("%s Keras is asked instead.", error)
+        _export_elsewhere(row, weights, target)
 
 
-def _export_elsewhere(row: NamedModel, weights: str, target: Path, spark: Any | None) -> None:
+def _export_elsewhere(row: NamedModel, weights: str, target: Path) -> None:
     """Runs `python -m sparkdl export` and raises here what it raised there."""
     folder = target.parent.parent
     asked = ["export", "--json", "--model", row.name, "--weights", weights, "--output", str(target)]

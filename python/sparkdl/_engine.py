@@ -52,9 +52,23 @@ def describe_bundle(path: str | os.PathLike[str]) -> tuple[str, str]:
     return _native.describe_bundle(path)
 
 
-def convert_keras(file: str | os.PathLike[str], output: str | os.PathLike[str], model_name: str) -> None:
-    """Writes a whole Keras file as a bundle. Needs neither Keras nor TensorFlow."""
-    options = {"file": os.fspath(file), "output": os.fspath(output), "modelName": model_name}
+def convert_keras(
+    file: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    model_name: str,
+    published: bool = False,
+) -> None:
+    """Writes a Keras file as a bundle. Needs neither Keras nor TensorFlow.
+
+    Without a `model_name` the bundle is the whole model as a graph on tensors. `published` says that the file
+    is the one that Keras publishes for that model.
+    """
+    options = {
+        "file": os.fspath(file),
+        "output": os.fspath(output),
+        "modelName": model_name,
+        "published": "true" if published else "false",
+    }
     _native.convert_keras(list(options.items()))
 
 

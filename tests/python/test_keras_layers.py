@@ -1,4 +1,4 @@
-"""Random small Keras models, read without Keras: every layer that is built, with other arguments than defaults.
+"""Random small Keras models, read without Keras: every layer that is built, with arguments of its own.
 
 Each case is a seed: it builds a model around one layer, in one of several structures, and compares what the
 graph gives with what Keras gives. A failure names the seed; `build(layer, seed)` makes the model again.
@@ -533,3 +533,37 @@ def test_models_give_what_keras_gives(name: str, tmp_path: Path) -> None:
         except Exception as error:
             error.add_note(f"{name}, seed {seed}")
             raise
+
+
+FAMILIES = {
+    "ConvNeXtTiny": "convnext",
+    "DenseNet121": "densenet",
+    "EfficientNetV2B0": "efficientnet_v2",
+    "InceptionResNetV2": "inception_resnet_v2",
+    "MobileNetV3Small": "mobilenet_v3",
+    "NASNetMobile": "nasnet",
+    "ResNet50V2": "resnet_v2",
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_keras_applications_are_read(name: str, tmp_path: Path) -> None:
+    """The families that the table of names does not have, as models on tensors."""
+    keras.utils.clear_session()
+    rng = np.random.default_rng(7)
+    module = getattr(keras.applications, FAMILIES[name])
+    model = getattr(module, name)(weights=None, include_top=False, input_shape=(96, 96, 3))
+    for variable in model.variables:
+        path = variable.path
+        if "layer_scale" in path or path.endswith(("/gamma", "/moving_variance")):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        elif path.endswith(("/beta", "/moving_mean")):
+            variable.assign(rng.normal(0.0, 0.2, variable.shape))
+    given = rng.uniform(0.0, 255.0, (2, 96, 96, 3)).astype("float32")
+    expected = np.asarray(model(given, training=False))
+    assert np.abs(expected[0] - expected[1]).max() > 0.01 * np.abs(expected).max()
+    file, bundle = tmp_path / "model.keras", tmp_path / "model.sparkdl"
+    model.save(file)
+    _engine.convert_keras(file, bundle, "")
+    (found,) = run(bundle, [given])
+    assert np.abs(found.astype("float64") - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -4,6 +4,7 @@
 fn main() -> std::process::ExitCode {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let pairs = ["file", "output", "modelName"].into_iter().map(str::to_owned).zip(given);
+    let pairs = pairs.chain([("published".to_owned(), "false".to_owned())]);
     match sparkdl_core::keras::convert(&pairs.collect::<Vec<_>>()) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

@@ -88,6 +88,8 @@ pub(crate) struct KerasOptions {
     pub(crate) file: PathBuf,
     pub(crate) output: PathBuf,
     pub(crate) model_name: String,
+    /// Whether the file is the one that Keras publishes for the model.
+    pub(crate) published: bool,
 }
 
 impl KerasOptions {
@@ -97,6 +99,11 @@ impl KerasOptions {
             file: PathBuf::from(pairs.take("file")?),
             output: PathBuf::from(pairs.take("output")?),
             model_name: pairs.take("modelName")?.to_owned(),
+            published: match pairs.take("published")? {
+                "true" => true,
+                "false" => false,
+                other => return Err(refused("published", other, "true, false")),
+            },
         };
         pairs.finish(&[])?;
         Ok(parsed)

@@ -38,7 +38,12 @@ impl Drop for Folder {
 
 fn convert(file: &Path, output: &Path, model: &str) -> sparkdl_core::Result<()> {
     let (file, output) = (file.to_str().unwrap(), output.to_str().unwrap());
-    keras::convert(&pairs(&[("file", file), ("output", output), ("modelName", model)]))
+    keras::convert(&pairs(&[
+        ("file", file),
+        ("output", output),
+        ("modelName", model),
+        ("published", "false"),
+    ]))
 }
 
 fn refusal(folder: &Folder, file: &Path, model: &str) -> String {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Cursor, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -52,7 +53,8 @@ struct Output {
 ///
 /// Options: `file` (`.keras`, `.h5` or weights alone), `output` (the bundle), `modelName` (a name of the table: the bundle
 /// is that network for pictures, and weights alone are read into it; empty: the bundle is the whole model as a graph on
-/// tensors, with its inputs and outputs by name). Nothing that the file contains is executed. Errors name the file, the
+/// tensors, with its inputs and outputs by name), `published` (`true` where the file is the one that Keras publishes for
+/// that network, else `false`). Nothing that the file contains is executed. Errors name the file, the
 /// layer and the reason.
 pub fn convert(options: &Options) -> Result<()> {
     let options = KerasOptions::parse(options)?;
@@ -111,7 +113,7 @@ fn convert_tensors(options: &KerasOptions) -> Result<()> {
 fn source(options: &KerasOptions, file: &KerasFile) -> Result<Value> {
     let sha256 = digest_of(&options.file)?;
     Ok(json!({
-        "weights": "file", "sha256": sha256, "keras": file.keras_version, "sparkdl": env!("CARGO_PKG_VERSION"),
+        "weights": if options.published { "imagenet" } else { "file" }, "sha256": sha256, "keras": file.keras_version, "sparkdl": env!("CARGO_PKG_VERSION"),
     }))
 }
 
@@ -139,8 +141,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
             model
         }
     };
-    let rescaled = row.published_rescaling.as_deref();
-    if let Some(factors) = rescaled.filter(|_| alone && is_published(&row, &options.file)) {
+    if let (true, true, Some(factors)) = (alone, options.published, row.published_rescaling.as_deref()) {
         wanted.scaled = Some((NORMALIZATION, factors));
     }
     let mut graph = Graph::default();
@@ -203,7 +204,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
         "labels": labels,
         "graph": {"file": "graph.pb", "sha256": ""},
         "source": source(options, &file)?,
-        "license": "",
+        "license": if options.published { row.license.as_str() } else { "" },
     });
     let outputs: Vec<(&str, &Tensor)> = outputs.iter().map(|output| (output.name, &output.tensor)).collect();
     write_bundle(&options.output, &graph, &outputs, manifest)
@@ -246,9 +247,13 @@ fn write_bundle(
     write().map_err(failed)
 }
 
+/// Bundles that this process began to write: two threads may write the same one.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
 fn temporary_beside(target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    target.with_file_name(format!(".{name}.{}", std::process::id()))
+    let count = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    target.with_file_name(format!(".{name}.{}-{count}", std::process::id()))
 }
 
 /// Hashes what passes.
@@ -312,21 +317,8 @@ struct Row {
     channel_order: String,
     normalization: String,
     feature_layer: String,
-    weights: BTreeMap<String, WeightFile>,
     published_rescaling: Option<Vec<f32>>,
-}
-
-/// A file that Keras publishes.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WeightFile {
-    url: String,
-}
-
-/// Whether a file of weights is one that Keras publishes, by its name.
-fn is_published(row: &Row, file: &Path) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    row.weights.values().any(|published| published.url.rsplit('/').next() == Some(&*name))
+    license: String,
 }
 
 #[derive(serde::Deserialize)]

@@ -4,7 +4,7 @@ import scala.jdk.CollectionConverters._
 
 import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 
-import sparkdl.engine.{Manifest, Native}
+import sparkdl.engine.{Manifest, Native, WeightFile}
 
 /**
  * A built-in model.
@@ -26,7 +26,8 @@ final case class NamedModel(
     features: Seq[Int],
     classes: Int,
     license: String,
-    private[sparkdl] val bundleKey: String
+    private[sparkdl] val bundleKey: String,
+    private[sparkdl] val weights: WeightFile
 ) {
 
   /** The manifest of a bundle of this model with the published weights. */
@@ -61,6 +62,13 @@ object NamedModels {
     features = node.get("features").elements().asScala.map(_.asInt).toVector,
     classes = node.get("classes").asInt,
     license = node.get("license").asText,
-    bundleKey = node.get("bundleKey").asText
+    bundleKey = node.get("bundleKey").asText,
+    weights = weightFile(node.get("weights").get("top"))
+  )
+
+  private def weightFile(node: JsonNode): WeightFile = WeightFile(
+    node.get("url").asText,
+    Option(node.get("hash")).filterNot(_.isNull).map(_.asText),
+    Option(node.get("hashAlgorithm")).filterNot(_.isNull).fold("")(_.asText)
   )
 }

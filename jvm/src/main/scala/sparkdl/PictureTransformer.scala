@@ -115,7 +115,7 @@ abstract class PictureTransformer private[sparkdl]
     }
     PictureColumns.checkInput(schema, $(inputCol))
     val manifest = source match {
-      case BundleSource.Published(model, _) => NamedModels.find(model).map(_.manifest)
+      case BundleSource.Published(model, _, _) => NamedModels.find(model).map(_.manifest)
       case other => new Bundles(SparkSession.active).describe(other)
     }
     manifest.foreach(checkTask)
@@ -146,7 +146,7 @@ abstract class PictureTransformer private[sparkdl]
     val published = $(weights) == "imagenet"
     (pinned, NamedModels.find($(modelName))) match {
       case (Some(digest), _) => BundleSource.Kept(digest)
-      case (_, Some(model)) if published => BundleSource.Published(model.name, model.bundleKey)
+      case (_, Some(model)) if published => BundleSource.Published(model.name, model.bundleKey, model.weights)
       case (_, Some(model)) => BundleSource.Weights(model.name, $(weights))
       case _ if ! $(modelName).endsWith(CacheFolder.extension) =>
         throw ErrorKind.InvalidArgument.exception(

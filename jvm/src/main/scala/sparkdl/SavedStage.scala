@@ -22,7 +22,7 @@ private[sparkdl] final class StageWriter(stage: PictureTransformer) extends MLWr
     val bundles = new Bundles(sparkSession)
     val bundle = Option.when(stage.isDefined(stage.modelName))(stage.source).flatMap {
       // The table pins the published weights by itself.
-      case BundleSource.Published(_, _) => None
+      case BundleSource.Published(_, _, _) => None
       case source => Some(bundles.resolve(source))
     }
     bundle.foreach(SavedBundle.write(_, bundles, SavedStage.bundle(path), sparkSession))

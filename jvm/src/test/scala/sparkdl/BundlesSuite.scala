@@ -1,10 +1,12 @@
 package sparkdl
 
+import java.net.InetSocketAddress
 import java.nio.file.{Files, Path, Paths}
 
 import scala.jdk.CollectionConverters._
 
 import com.fasterxml.jackson.databind.ObjectMapper
+import com.sun.net.httpserver.HttpServer
 import org.apache.spark.ml.attribute.AttributeGroup
 import org.apache.spark.sql.DataFrame
 
@@ -35,11 +37,57 @@ class BundlesSuite extends SparkFixture {
     finally spark.conf.set("spark.sparkdl.cacheDir", before)
   }
 
+  private def withMirror[T](url: String)(action: => T): T = {
+    spark.conf.set("spark.sparkdl.weightsUrl", url)
+    try action
+    finally spark.conf.unset("spark.sparkdl.weightsUrl")
+  }
+
+  private def failure(action: => Any): String = intercept[SparkDLException](action).getMessage
+
+  test("published weights are fetched from a mirror, and what is wrong with them is told") {
+    val server = HttpServer.create(new InetSocketAddress("127.0.0.1", 0), 0)
+    server.createContext(
+      "/weights/",
+      exchange => {
+        val found = exchange.getRequestURI.getPath.endsWith("vgg16_weights_tf_dim_ordering_tf_kernels.h5")
+        val body = "not the published bytes".getBytes
+        exchange.sendResponseHeaders(if (found) 200 else 404, body.length)
+        exchange.getResponseBody.write(body)
+        exchange.close()
+      }
+    )
+    server.start()
+    val vgg = "weights/vgg16_weights_tf_dim_ordering_tf_kernels.h5"
+    try withMirror(s"http://127.0.0.1:${server.getAddress.getPort}/weights/") {
+        val missing = failure(stage.transform(pictures))
+        assert(missing.contains("/weights/mobilenet_1_0_224_tf.h5"))
+        assert(missing.contains("404"))
+        assert(missing.contains("spark.sparkdl.weightsUrl"))
+        val wrong = failure(stage.setModelName("VGG16").transform(pictures))
+        assert(wrong.contains("its md5 hash is not 64373286793e3c8b2b4e3219cbf3544b"))
+        assert(!Files.exists(SparkFixture.cache.resolve(vgg)))
+      }
+    finally server.stop(0)
+    val mirror = newFolder()
+    Files.write(mirror.resolve(Paths.get(vgg).getFileName), "not the published bytes".getBytes)
+    withMirror(mirror.toUri.toString) {
+      val wrong = failure(stage.setModelName("VGG16").transform(pictures))
+      assert(wrong.contains("is not the published file: its md5 is"))
+      assert(failure(stage.setModelName("VGG19").transform(pictures)).contains("The mirror has no"))
+    }
+    assert(!Files.exists(SparkFixture.cache.resolve(vgg)))
+  }
+
   test("without a cached bundle the message holds the command that makes it, and no job starts") {
-    val message = refusal(stage.transform(pictures))
+    val mirror = newFolder()
+    Files.write(mirror.resolve("mobilenet_1_0_224_tf.h5"), "these are no weights".getBytes)
+    val message = withMirror(mirror.toUri.toString)(refusal(stage.transform(pictures)))
     assert(message.contains("No bundle of MobileNet with the weights imagenet is in the cache folder"))
+    assert(message.contains("neither a .keras file (zip) nor an .h5 file (HDF5)"))
     assert(message.contains("python -m sparkdl export --model MobileNet --weights imagenet"))
     assert(message.contains(s"SPARKDL_CACHE_DIR=${SparkFixture.cache}"))
+    Files.delete(SparkFixture.cache.resolve("weights/mobilenet_1_0_224_tf.h5"))
     val weights = newFolder().resolve("my weights.keras")
     Files.write(weights, "these are weights".getBytes)
     val own = refusal(stage.setWeights(weights.toString).transform(pictures))

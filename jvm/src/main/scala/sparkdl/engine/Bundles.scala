@@ -21,8 +21,8 @@ private[sparkdl] object BundleSource {
   /** A path or URI of any Hadoop file system. */
   final case class File(path: String) extends BundleSource
 
-  /** Exported from the weights that Keras publishes; `key` pins them. */
-  final case class Published(model: String, key: String) extends BundleSource
+  /** Made from the weights that Keras publishes; `key` pins them. */
+  final case class Published(model: String, key: String, weights: WeightFile) extends BundleSource
 
   /** Exported from a weight file; its digest is the key. */
   final case class Weights(model: String, path: String) extends BundleSource
@@ -50,19 +50,29 @@ private[sparkdl] final class Bundles(session: SparkSession) {
   private val cache = new CacheFolder(Paths.get(cacheDir))
 
   /**
-   * The bundle; made from a Keras file where that can be done here, else an error that says how to make it. Never fetches
-   * published weights, never runs Keras.
+   * The bundle; made from a Keras file, given or published, where that can be done here, else an error that says how to
+   * make it. Never runs Keras.
    */
   def resolve(source: BundleSource): Bundle = source match {
     case Kept(digest) => kept(digest)
     case File(path) => fetch(path)
-    case Published(model, key) => exported(model, key, "imagenet")
+    case Published(model, key, weights) =>
+      val bundle = exportedFile(model, key)
+      if (!Files.exists(bundle)) {
+        val file = new PublishedWeights(session, cache, conf).file(weights)
+        convert(file, file.toString, model, bundle, published = true)
+      }
+      exported(model, key, "imagenet")
     case Weights(model, path) =>
       val key = reading(path) { status =>
         val digest = Bundles.memo(status)(CacheFolder.digest(open(status)))
         Bundles.weightDigests.put(path, digest)
         val bundle = exportedFile(model, Bundles.key(digest))
-        if (!Files.exists(bundle)) convert(status, model, bundle)
+        if (!Files.exists(bundle)) {
+          val weights = status.getPath
+          val shown = if (weights.toUri.getScheme == "file") weights.toUri.getPath else weights.toString
+          cache.making(open(status))(convert(_, shown, model, bundle, published = false))
+        }
         Bundles.key(digest)
       }
       exported(model, key, path)
@@ -72,7 +82,7 @@ private[sparkdl] final class Bundles(session: SparkSession) {
   def describe(source: BundleSource): Option[Manifest] = source match {
     case Kept(digest) => Some(kept(digest).manifest)
     case File(path) => Some(reading(path)(status => Manifest.read(open(status), path)))
-    case Published(_, _) => None
+    case Published(_, _, _) => None
     case Weights(model, path) =>
       val file =
         Option(Bundles.weightDigests.get(path)).map(digest => exportedFile(model, Bundles.key(digest)))
@@ -131,16 +141,13 @@ private[sparkdl] final class Bundles(session: SparkSession) {
     cache.bundles.resolve(s"$model-$key${CacheFolder.extension}")
 
   /** Makes the bundle of a Keras file; where the native reader refuses the file, Keras itself may still read it. */
-  private def convert(status: FileStatus, model: String, bundle: Path): Unit = {
-    val weights = status.getPath
-    cache.making(open(status)) { local =>
-      try Native.convertKeras(local.toString, bundle.toString, model, conf)
-      catch {
-        case refused: SparkDLArgumentException if refused.kind == ErrorKind.InvalidModel =>
-          val shown = if (weights.toUri.getScheme == "file") weights.toUri.getPath else weights.toString
-          val reason = refused.getMessage.replace(local.toString, shown)
-          throw notExported(model, shown, bundle, Some((reason, refused)))
-      }
+  private def convert(file: Path, shown: String, model: String, bundle: Path, published: Boolean): Unit = {
+    Files.createDirectories(bundle.getParent)
+    try Native.convertKeras(file.toString, bundle.toString, model, published, conf)
+    catch {
+      case refused: SparkDLArgumentException if refused.kind == ErrorKind.InvalidModel =>
+        val reason = refused.getMessage.replace(file.toString, shown)
+        throw notExported(model, if (published) "imagenet" else shown, bundle, Some((reason, refused)))
     }
   }
 

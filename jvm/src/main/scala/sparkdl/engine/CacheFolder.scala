@@ -43,6 +43,16 @@ private[sparkdl] final class CacheFolder(root: Path) {
   def making(stream: InputStream)(make: Path => Unit): Unit =
     withCopy("bundles", stream)((copy, _) => make(copy))
 
+  /** Keeps a weight file under its name, once `check` has passed its copy. */
+  def keepWeights(name: String, stream: InputStream)(check: Path => Unit): Path =
+    withCopy("weights", stream) { (copy, _) =>
+      check(copy)
+      Files.move(copy, weights(name), StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING)
+    }
+
+  /** Where a published weight file lies. */
+  def weights(name: String): Path = root.resolve("weights").resolve(name)
+
   /** A copy of what a stream holds, in a folder of the cache, and its digest; the copy is deleted unless it was moved. */
   private def withCopy[T](folder: String, stream: InputStream)(use: (Path, String) => T): T = writing {
     val copy = Files.createTempFile(ownFolder(folder), "part-", ".tmp")
@@ -73,6 +83,16 @@ private[sparkdl] object CacheFolder {
 
   /** The SHA-256 of what a stream holds, hex; the stream is closed. */
   def digest(stream: InputStream): String = copyTo(stream, _ => ())
+
+  /** The hash of a file, hex. */
+  def hash(file: Path, algorithm: String): String = {
+    val name = if (algorithm == "sha256") "SHA-256" else algorithm
+    val digest = MessageDigest.getInstance(name)
+    val stream = new java.security.DigestInputStream(Files.newInputStream(file), digest)
+    try stream.transferTo(java.io.OutputStream.nullOutputStream())
+    finally stream.close()
+    hex(digest)
+  }
 
   private def copy(stream: InputStream, file: Path): String = {
     val out = Files.newOutputStream(file)

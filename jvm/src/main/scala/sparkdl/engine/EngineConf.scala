@@ -25,6 +25,9 @@ final case class EngineConf(set: Map[String, String]) {
   /** At most so many threads work on one native call; 0: as many as the machine offers. */
   def threads: String = get(Threads)
 
+  /** Folder of a mirror of the weights that Keras publishes; empty: where Keras has them. */
+  def weightsUrl: String = get(WeightsUrl)
+
   /** From which level on the library's log lines reach SLF4J. */
   def logLevel: String = get(LogLevel)
 
@@ -87,6 +90,13 @@ object EngineConf {
     _.toIntOption.exists(n => n >= 0 && n <= 1024)
   )
 
+  val WeightsUrl: Entry = new Entry(
+    "spark.sparkdl.weightsUrl",
+    "Folder of a mirror of the published weights, on HTTP or any Hadoop file system; empty: where Keras has them",
+    Seq("SPARKDL_WEIGHTS_URL"),
+    () => ""
+  )
+
   val LogLevel: Entry = new Entry(
     "spark.sparkdl.logLevel",
     "From which level on the native library's log lines reach SLF4J",
@@ -97,7 +107,7 @@ object EngineConf {
   )
 
   /** Every setting there is. */
-  val entries: Seq[Entry] = Seq(CacheDir, TensorFlowPath, Python, Threads, LogLevel)
+  val entries: Seq[Entry] = Seq(CacheDir, TensorFlowPath, Python, Threads, WeightsUrl, LogLevel)
 
   /** What is set in a session, on the driver. */
   def of(spark: SparkSession): EngineConf =

@@ -47,10 +47,48 @@ object Native {
     Bundle(described(0), described(1))
   }
 
-  /** Writes a whole Keras file on this machine's disk as a bundle; neither Keras nor TensorFlow is needed. */
-  def convertKeras(file: String, output: String, modelName: String, conf: EngineConf): Unit = {
+  /**
+   * Writes a Keras file on this machine's disk as a bundle; neither Keras nor TensorFlow is needed. `published`: the file
+   * is the one that Keras publishes for the model.
+   */
+  def convertKeras(
+      file: String,
+      output: String,
+      modelName: String,
+      published: Boolean,
+      conf: EngineConf): Unit = {
     ensureLoaded(conf)
-    NativeApi.convertKeras(pairs(Seq("file" -> file, "output" -> output, "modelName" -> modelName)))
+    val options =
+      Seq("file" -> file, "output" -> output, "modelName" -> modelName, "published" -> published.toString)
+    NativeApi.convertKeras(pairs(options))
+  }
+
+  /** Fetches a published file over HTTP into `target`: resumed, checked, atomic; a file that is there is only checked. */
+  def download(url: String, target: String, published: WeightFile, conf: EngineConf): Unit = {
+    ensureLoaded(conf)
+    val options = Seq(
+      "url" -> url,
+      "file" -> target,
+      "hash" -> published.hash.getOrElse(""),
+      "hashAlgorithm" -> published.hash.fold("")(_ => published.hashAlgorithm),
+      "maxBytes" -> (4L << 30).toString,
+      "connectSeconds" -> "30",
+      "stallSeconds" -> "30",
+      "retries" -> "4",
+      "pauseMillis" -> "1000",
+      "httpProxy" -> proxy("http"),
+      "httpsProxy" -> proxy("https"),
+      "noProxy" -> sys.props.getOrElse("http.nonProxyHosts", ""),
+      "advice" ->
+        s", or name a mirror's folder: ${EngineConf.WeightsUrl.key} (or the environment variable SPARKDL_WEIGHTS_URL)"
+    )
+    NativeApi.download(pairs(options))
+  }
+
+  /** The proxy of the JVM's own properties. */
+  private def proxy(scheme: String): String = {
+    val port = sys.props.get(s"$scheme.proxyPort").filter(_.nonEmpty).fold("")(":" + _)
+    sys.props.get(s"$scheme.proxyHost").filter(_.nonEmpty).fold("")(host => s"http://$host$port")
   }
 
   /** How many models and results this process has open: 0 and 0 when no task works. */
