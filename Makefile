@@ -125,6 +125,7 @@ $(ONNX)/done: | $(VENV)/done
 bench: build $(ONNX)/done  ## Pictures per second and memory, ours and the rivals', in one interleaved run: dist/bench.json
 	cargo build --release $(CARGO_FLAGS) -p sparkdl-core --example throughput
 	SPARKDL_BENCH_ONNX=$(ONNX) $(PY) tests/bench/bench.py
+	PYTHONPATH=$(SITE) $(PY) tests/bench/loading.py
 
 format: setup  ## Format the three languages
 	cargo fmt

@@ -154,6 +154,54 @@ fn a_file_cut_anywhere_is_refused_by_name() {
 }
 
 #[test]
+fn weights_alone_are_matched_with_the_network_of_the_name_or_refused() {
+    let folder = Folder::new("alone");
+    let mut archive = ZipArchive::new(Cursor::new(fixture_bytes("mobilenet.keras"))).unwrap();
+    let mut weights = Vec::new();
+    archive.by_name("model.weights.h5").unwrap().read_to_end(&mut weights).unwrap();
+    let file = folder.file("alone.weights.h5", &weights);
+    // The fixture is a narrower MobileNet than the one of the table.
+    let narrow = refusal(&folder, &file, "MobileNet");
+    assert!(narrow.contains("kernel of the layer conv1 has the shape [3, 3, 3, 1] there"), "{narrow}");
+    assert!(narrow.contains("needs [3, 3, 3, 32]"), "{narrow}");
+    let other = refusal(&folder, &file, "VGG16");
+    assert!(other.contains("The weights belong to another model"), "{other}");
+    let nameless = refusal(&folder, &file, "");
+    assert!(
+        nameless.contains("it holds weights alone") && nameless.contains("alone.weights.h5"),
+        "{nameless}"
+    );
+    for step in 0..60 {
+        let cut = folder.file("cut.weights.h5", &weights[..weights.len() * step / 60]);
+        assert!(refusal(&folder, &cut, "MobileNet").contains("cut.weights.h5"));
+    }
+    let foreign = folder.file("foreign.h5", &weights.iter().map(|_| 0).collect::<Vec<u8>>());
+    assert!(refusal(&folder, &foreign, "MobileNet").contains("neither a .keras file (zip) nor an .h5 file"));
+}
+
+#[test]
+fn a_model_of_any_kind_becomes_a_graph_on_tensors() {
+    load_tensorflow();
+    let folder = Folder::new("tensors");
+    let output = folder.0.join("tensors.sparkdl");
+    for format in ["mobilenet.keras", "mobilenet.h5"] {
+        convert(&fixture("keras").join(format), &output, "").unwrap();
+        let manifest: serde_json::Value =
+            serde_json::from_str(&bundle::describe(&output).unwrap().manifest).unwrap();
+        assert_eq!(manifest["version"], 2);
+        assert_eq!(
+            manifest["inputs"],
+            serde_json::json!([{
+                "name": "input_layer", "tensor": "input_0:0", "dtype": "float32", "shape": [32, 32, 3]
+            }])
+        );
+        assert_eq!(manifest["outputs"][0]["shape"], serde_json::json!([10]));
+        let refused = Model::open(&model_options(output.to_str().unwrap(), "features")).err().unwrap();
+        assert!(refused.to_string().contains("it takes tensors, but a network for pictures is needed"));
+    }
+}
+
+#[test]
 fn flipped_bits_are_refused_or_harmless() {
     let folder = Folder::new("flipped");
     let mut state = 0x2545_f491_4f6c_dd1d_u64;

@@ -13,6 +13,9 @@ use crate::{Error, ErrorKind, Result};
 /// Attributes are small; `model_config` of the largest network has 2 MB.
 const MAX_ATTRIBUTES: usize = 64 << 20;
 const MAX_RANK: usize = 8;
+/// What is kept of a file between reads: enough for its structure; each array is read once.
+const BLOCK: usize = 256 << 10;
+const BLOCKS: usize = 32;
 
 /// Values of a variable in the order of memory, with their shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +39,8 @@ impl Hdf5 {
             file.read_exact_at(&mut bytes, start + offset)?;
             Ok(bytes)
         };
-        let storage = BlockCacheStorage::with_defaults(Arc::new(RangeRequestStorage::new(length, read)));
+        let storage = Arc::new(RangeRequestStorage::new(length, read));
+        let storage = BlockCacheStorage::new(storage, BLOCK, BLOCKS);
         let file = Hdf5File::from_storage_with_options(Arc::new(storage), bounds(length))
             .map_err(|e| refused(shown, "it is not a readable HDF5 file").with_source(e))?;
         Ok(Hdf5 { file, shown: shown.to_owned(), bytes: length })
@@ -122,6 +126,12 @@ impl Hdf5 {
                     && values.checked_mul(8).is_some_and(|bytes| bytes <= most.max(1 << 20))
             })
             .ok_or_else(|| refused(&self.shown, &format!("{} claims the shape {shape:?}", what())))?;
+        if matches!(dataset.dtype(), Datatype::FloatingPoint { size: 4, .. }) {
+            // The usual case, without a copy of its bytes beside it.
+            let mut floats = vec![0.0_f32; values];
+            dataset.read_into(&mut floats).map_err(|e| self.broken(&what(), e))?;
+            return Ok(Some(Array { shape, values: Arc::new(floats) }));
+        }
         let bytes = dataset.read_native_bytes().map_err(|e| self.broken(&what(), e))?;
         let floats =
             floats(dataset.dtype(), &bytes).filter(|floats| floats.len() == values).ok_or_else(|| {
