@@ -382,6 +382,22 @@ def operations(rng: Rng) -> Any:
     return keras.Model([x, y], outputs)
 
 
+def types(rng: Rng) -> Any:
+    """Inputs of other types than float32: bytes of pictures, long words, doubles."""
+    picture = keras.Input((8, 8, 3), dtype="uint8", name="picture")
+    words = keras.Input((7,), dtype="int64", name="words")
+    numbers = keras.Input((4,), dtype="int32", name="numbers")
+    doubles = keras.Input((4,), dtype="float64", name="doubles")
+    outputs = [
+        L.Conv2D(3, 3)(L.Rescaling(1 / 255)(picture)),
+        L.Dense(3)(L.Flatten()(L.Cropping2D(2)(picture))),
+        L.GlobalMaxPooling1D()(L.Embedding(9, 3)(words)),
+        L.Dense(2)(numbers),
+        L.Add()([L.Dense(4)(doubles), L.Rescaling(pick(rng, 0.5, 2.0))(numbers)]),
+    ]
+    return keras.Model([picture, words, numbers, doubles], outputs)
+
+
 def half_precision(rng: Rng) -> Any:
     policy = pick(rng, "mixed_float16", "mixed_bfloat16")
     start = keras.Input((8, 8, 3))
@@ -399,7 +415,7 @@ def deep(rng: Rng) -> Any:
     return keras.Model([start, other], [L.Subtract()([tower(start), tower(other)]), L.ReLU()(other)])
 
 
-MODELS = {f.__name__: f for f in (merged, attended, masked, states, operations, half_precision, deep)}
+MODELS = {f.__name__: f for f in (merged, attended, masked, states, operations, types, half_precision, deep)}
 # Keras itself cannot read operations and masks back from .h5, nor write random layers to it.
 KERAS_ONLY = ("masked", "operations", "Random…")
 
@@ -447,9 +463,9 @@ def randomized(model: Any, rng: Rng) -> None:
 def inputs(model: Any, rng: Rng) -> list[Any]:
     def one(tensor: Any) -> Any:
         shape = (ROWS, *(side or 5 for side in tensor.shape[1:]))
-        if tensor.dtype == "int32":
-            return rng.integers(0, 9, shape).astype("int32")
-        return rng.normal(0.3, 1.0, shape).astype("float32")
+        if "int" in tensor.dtype:
+            return rng.integers(0, 9, shape).astype(tensor.dtype)
+        return rng.normal(0.3, 1.0, shape).astype(tensor.dtype)
 
     return [one(tensor) for tensor in model.inputs]
 

@@ -11,7 +11,7 @@ pub(super) const MAX_BYTES: u64 = 16 << 20;
 const FORMAT: &str = "sparkdl-bundle";
 const VERSION: u32 = 1;
 pub(crate) const TENSORS_VERSION: u32 = 2;
-const DTYPES: [&str; 3] = ["bool", "float32", "int32"];
+const DTYPES: [&str; 6] = ["bool", "float32", "float64", "int32", "int64", "uint8"];
 const MAX_SIDE: usize = 16_384;
 /// Values of one picture's input or output: keeps every product below far from overflow.
 const MAX_VALUES: usize = 1 << 28;

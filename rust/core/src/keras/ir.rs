@@ -76,8 +76,19 @@ pub(super) struct Node {
 }
 
 pub(super) const DT_FLOAT: i64 = 1;
+pub(super) const DT_DOUBLE: i64 = 2;
 pub(super) const DT_INT32: i64 = 3;
 pub(super) const DT_BOOL: i64 = 10;
+
+/// The types that inputs and outputs may have, as Keras names them and as TensorFlow numbers them.
+pub(super) const DTYPES: [(&str, i64); 6] = [
+    ("float32", DT_FLOAT),
+    ("float64", DT_DOUBLE),
+    ("int32", DT_INT32),
+    ("uint8", 4),
+    ("int64", 9),
+    ("bool", DT_BOOL),
+];
 
 /// Nodes in an order in which they can run.
 #[derive(Debug, Default)]

@@ -27,7 +27,7 @@ use crate::named_models::{imagenet_labels, named_models};
 use crate::options::KerasOptions;
 use crate::{Error, ErrorKind, Options, Result, pool};
 use file::KerasFile;
-use ir::{DT_BOOL, DT_FLOAT, DT_INT32, Graph, Tensor};
+use ir::{DTYPES, Graph, Tensor};
 use model::Wanted;
 
 const INPUT: &str = "image";
@@ -82,12 +82,10 @@ fn convert_tensors(options: &KerasOptions) -> Result<()> {
     fold::simplify(&mut graph, &used);
     let names: Vec<String> = (0..built.outputs.len()).map(|index| format!("output_{index}")).collect();
     let spec = |(name, tensor): &(String, Tensor), node: &str| -> Result<Value> {
-        let dtype = match tensor.dtype {
-            DT_FLOAT => "float32",
-            DT_INT32 => "int32",
-            DT_BOOL => "bool",
-            other => return Err(refused(&shown, &format!("{name} is of the type number {other}"))),
-        };
+        let dtype = DTYPES.iter().find(|(_, number)| *number == tensor.dtype).map(|(name, _)| *name);
+        let dtype = dtype.ok_or_else(|| {
+            refused(&shown, &format!("the type number {} of {name} is not known", tensor.dtype))
+        })?;
         let shape = tensor.shape.get(1..).unwrap_or_default();
         Ok(json!({"name": name, "tensor": format!("{node}:0"), "dtype": dtype, "shape": shape}))
     };

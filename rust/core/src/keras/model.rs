@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::calls::{Argument, Call, Origin, calls, origins};
 use super::file::{Place, Weights};
-use super::ir::{DT_BOOL, DT_FLOAT, DT_INT32, Graph, Shape, Tensor};
+use super::ir::{DT_BOOL, DT_DOUBLE, DT_FLOAT, DT_INT32, DTYPES, Graph, Shape, Tensor};
 use super::layer::{Layer, refused_layer};
 use super::{layers, operations, refused};
 use crate::{Error, Result};
@@ -91,13 +91,25 @@ impl Walk<'_> {
         }
         let dtype = match config.get("dtype").and_then(Value::as_str).unwrap_or("float32") {
             // What is computed in fewer bits when it was trained is computed in float32 here.
-            "float32" | "float16" | "bfloat16" => DT_FLOAT,
-            "int32" => DT_INT32,
-            "bool" => DT_BOOL,
-            other => return Err(self.refused(&format!("its input is of type {other}, which is not built"))),
+            "float16" | "bfloat16" => "float32",
+            other => other,
         };
+        let dtype = DTYPES.iter().find(|(name, _)| *name == dtype).map(|(_, number)| *number);
+        let dtype = dtype.ok_or_else(|| {
+            let found = config.get("dtype").unwrap_or(&Value::Null);
+            self.refused(&format!("its input is of type {found}, which is not built"))
+        })?;
         let count = self.graph.nodes.iter().filter(|node| node.op == "Placeholder").count();
         Ok(self.graph.placeholder(&format!("input_{count}"), dtype, shape))
+    }
+
+    /// What layers take of an input: float32, int32 or bool.
+    fn taken(&mut self, input: &Tensor) -> Tensor {
+        match input.dtype {
+            DT_FLOAT | DT_INT32 | DT_BOOL => input.clone(),
+            DT_DOUBLE => self.graph.cast(input, DT_FLOAT),
+            _ => self.graph.cast(input, DT_INT32),
+        }
     }
 
     fn entries<'v>(&self, config: &'v Value, place: &Place) -> Result<Vec<Entry<'v>>> {
@@ -151,7 +163,7 @@ impl Walk<'_> {
                     .transpose()?,
             };
             let tensor = tensor.ok_or_else(|| self.refused(&format!("its input {name} has no shape")))?;
-            known.insert((entry.name, 0), vec![tensor.clone()]);
+            known.insert((entry.name, 0), vec![self.taken(&tensor)]);
             fed.push((name.clone(), tensor));
         }
         let mut open: Vec<(&Entry, usize)> = entries
@@ -221,7 +233,7 @@ impl Walk<'_> {
             self.wanted.layers.iter().filter_map(end).max().map_or(0, |last| last + 1)
         };
         let mut layers = HashMap::new();
-        let mut last = input.clone();
+        let mut last = self.taken(&input);
         for entry in entries.iter().take(end).filter(|entry| entry.class != "InputLayer") {
             let mut found = self.call(entry, &Call::of(vec![Argument::Tensor(last)]))?;
             if found.len() != 1 {

@@ -128,19 +128,19 @@ impl Operation<'_> {
     }
 
     fn reduced(&self, graph: &mut Graph, op: &'static str) -> Option<Tensor> {
-        let input = self.input()?;
+        let input = self.input().filter(|input| op != "Mean" || input.dtype == DT_FLOAT)?;
         let axes = self.axes(1, input.rank())?;
         // Over the batch rows would depend on their neighbours.
         (!axes.contains(&0)).then(|| graph.reduce(op, &input, &axes, self.flag(2, "keepdims")))
     }
 
     fn unary(&self, graph: &mut Graph, op: &'static str) -> Option<Tensor> {
-        let input = self.input()?;
+        let input = self.input().filter(|input| input.dtype == DT_FLOAT)?;
         Some(graph.unary(op, &input))
     }
 
     fn activation(&self, graph: &mut Graph, name: &str) -> Option<Tensor> {
-        by_name(graph, name, &self.input()?)
+        by_name(graph, name, &self.input().filter(|input| input.dtype == DT_FLOAT)?)
     }
 
     /// `None` where it is not known.
@@ -228,7 +228,7 @@ impl Operation<'_> {
                 Some(softmax_over(graph, &input, axis))
             }
             "Clip" => {
-                let input = self.input()?;
+                let input = self.input().filter(|input| input.dtype == DT_FLOAT)?;
                 let (least, most) = (self.value(1, "x_min")?, self.value(2, "x_max")?);
                 let below = graph.with_scalar("Minimum", &input, most.as_f64()? as f32);
                 Some(graph.with_scalar("Maximum", &below, least.as_f64()? as f32))

@@ -14,7 +14,7 @@ mod window;
 
 use serde_json::Value;
 
-use super::ir::{Graph, Tensor};
+use super::ir::{DT_FLOAT, Graph, Tensor};
 use super::layer::Layer;
 use crate::Result;
 
@@ -95,6 +95,12 @@ fn keeps_mask(class: &str) -> bool {
         )
 }
 
+/// Whether a layer moves values of any type; the others compute in float32.
+fn takes_any_type(class: &str) -> bool {
+    let moves = ["Concatenate", "Embedding", "Flatten", "Identity", "Permute", "RepeatVector", "Reshape"];
+    moves.contains(&class) || class.starts_with("Cropping") || class.starts_with("ZeroPadding")
+}
+
 /// The outputs of a layer for the inputs of its call.
 pub(super) fn build(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>> {
     layer.check_policy()?;
@@ -110,6 +116,10 @@ pub(super) fn build(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>> {
     let mut inputs = layer.inputs(&["mask"])?;
     if let (Some(mask), Some(first)) = (layer.argument("mask", None)?, inputs.first_mut()) {
         first.mask = Some(Box::new(mask));
+    }
+    if !takes_any_type(layer.class) {
+        inputs =
+            inputs.iter().map(|input| graph.cast(input, DT_FLOAT).with_mask(input.mask.clone())).collect();
     }
     let mask = match inputs.as_slice() {
         [first, rest @ ..] if keeps_mask(layer.class) => {

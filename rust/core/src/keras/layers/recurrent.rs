@@ -64,6 +64,9 @@ fn run(
     if layer.flag("stateful", false)? {
         return Err(layer.refused("a state that is kept from batch to batch is not built from files"));
     }
+    if layer.flag("time_major", false)? {
+        return Err(layer.refused("time_major is not built from files"));
+    }
     let steps = input.shape[1].filter(|steps| (1..=MAX_STEPS).contains(steps)).ok_or_else(|| {
         let found = input.shape[1].map_or("an open number of".to_owned(), |steps| steps.to_string());
         layer.refused(&format!("its input has {found} steps; from 1 to {MAX_STEPS} are built from files"))
