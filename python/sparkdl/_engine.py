@@ -68,6 +68,8 @@ def convert_keras(
         "output": os.fspath(output),
         "modelName": model_name,
         "published": "true" if published else "false",
+        "featureLayer": "",
+        "inputSize": "",
     }
     _native.convert_keras(list(options.items()))
 

@@ -11,6 +11,9 @@ use crate::{Error, ErrorKind, Options, Result};
 /// More threads than this are a mistake, not a machine.
 const MAX_THREADS: usize = 4096;
 
+/// The longest side of a network's input.
+pub(crate) const MAX_SIDE: usize = 16_384;
+
 /// What a model is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
@@ -90,20 +93,30 @@ pub(crate) struct KerasOptions {
     pub(crate) model_name: String,
     /// Whether the file is the one that Keras publishes for the model.
     pub(crate) published: bool,
+    /// Empty: the table's.
+    pub(crate) feature_layer: String,
+    /// Height and width of pictures where the model leaves them open.
+    pub(crate) input_size: Option<[usize; 2]>,
 }
 
 impl KerasOptions {
     pub(crate) fn parse(options: &Options) -> Result<Self> {
         let mut pairs = Pairs::new(options)?;
+        let (model_name, feature_layer) = (pairs.take("modelName")?, pairs.take("featureLayer")?);
+        let input_size = pairs.take("inputSize")?;
+        if model_name.is_empty() && !feature_layer.is_empty() {
+            return Err(refused("featureLayer", feature_layer, "nothing without modelName"));
+        }
+        if !model_name.is_empty() && !input_size.is_empty() {
+            return Err(refused("inputSize", input_size, "nothing with modelName: the table has its size"));
+        }
         let parsed = KerasOptions {
             file: PathBuf::from(pairs.take("file")?),
             output: PathBuf::from(pairs.take("output")?),
-            model_name: pairs.take("modelName")?.to_owned(),
-            published: match pairs.take("published")? {
-                "true" => true,
-                "false" => false,
-                other => return Err(refused("published", other, "true, false")),
-            },
+            model_name: model_name.to_owned(),
+            published: flag("published", pairs.take("published")?)?,
+            feature_layer: feature_layer.to_owned(),
+            input_size: size_of(input_size)?,
         };
         pairs.finish(&[])?;
         Ok(parsed)
@@ -241,6 +254,26 @@ fn pooling_of(value: &str) -> Result<Pooling> {
         "none" => Ok(Pooling::None),
         other => Err(refused("pooling", other, "avg, max, none")),
     }
+}
+
+fn flag(key: &str, value: &str) -> Result<bool> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(refused(key, other, "true, false")),
+    }
+}
+
+/// `224x299`: height and width; nothing: `None`.
+fn size_of(value: &str) -> Result<Option<[usize; 2]>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let side = |text: &str| usize::from_str(text).ok().filter(|side| (1..=MAX_SIDE).contains(side));
+    let sides = value.split_once('x').and_then(|(height, width)| Some([side(height)?, side(width)?]));
+    sides.map(Some).ok_or_else(|| {
+        refused("inputSize", value, &format!("HEIGHTxWIDTH with sides from 1 to {MAX_SIDE}, as 224x299"))
+    })
 }
 
 fn whole(key: &str, value: &str, least: usize, most: usize) -> Result<usize> {

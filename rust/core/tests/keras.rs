@@ -37,13 +37,18 @@ impl Drop for Folder {
 }
 
 fn convert(file: &Path, output: &Path, model: &str) -> sparkdl_core::Result<()> {
+    convert_with(file, output, model, [("featureLayer", ""), ("inputSize", "")])
+}
+
+fn convert_with(
+    file: &Path,
+    output: &Path,
+    model: &str,
+    more: [(&str, &str); 2],
+) -> sparkdl_core::Result<()> {
     let (file, output) = (file.to_str().unwrap(), output.to_str().unwrap());
-    keras::convert(&pairs(&[
-        ("file", file),
-        ("output", output),
-        ("modelName", model),
-        ("published", "false"),
-    ]))
+    let common = [("file", file), ("output", output), ("modelName", model), ("published", "false")];
+    keras::convert(&pairs(&[&common[..], &more[..]].concat()))
 }
 
 fn refusal(folder: &Folder, file: &Path, model: &str) -> String {
@@ -138,6 +143,31 @@ fn pooled_features_are_no_scores() {
         serde_json::from_str(&bundle::describe(&output).unwrap().manifest).unwrap();
     assert_eq!(manifest["outputs"].get("predictions"), None);
     assert_eq!(manifest["outputs"]["featuresAvg"]["shape"], serde_json::json!([40]));
+}
+
+#[test]
+fn features_may_come_from_any_layer() {
+    let folder = Folder::new("layer");
+    let output = folder.0.join("layer.sparkdl");
+    let convert = |layer: &str| {
+        let file = fixture("keras").join("mobilenet.keras");
+        convert_with(&file, &output, "MobileNet", [("featureLayer", layer), ("inputSize", "")])
+    };
+    let channels = |layer: &str| {
+        convert(layer).unwrap_or_else(|e| panic!("{}", e.report()));
+        let manifest: serde_json::Value =
+            serde_json::from_str(&bundle::describe(&output).unwrap().manifest).unwrap();
+        assert_eq!(manifest["featureLayer"], layer);
+        let shape = |key: &str| manifest["outputs"][key]["shape"].clone();
+        assert_eq!(shape("featuresAvg"), shape("featuresMax"));
+        (shape("features").as_array().unwrap().len(), shape("featuresAvg").as_array().unwrap().len())
+    };
+    assert_eq!(channels("conv_pw_3"), (3, 1));
+    assert_eq!(channels("global_average_pooling2d"), (3, 1));
+    assert_eq!(channels("reshape_2"), (1, 1));
+    let refused = convert("conv_pw_99_relu").unwrap_err().to_string();
+    assert!(refused.contains("it has no layer conv_pw_99_relu with features to take"), "{refused}");
+    assert!(refused.contains("the names nearest to it are conv_pw_9"), "{refused}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::damaged;
 use crate::image::{ChannelOrder, InputSpec, Normalization};
+use crate::options::MAX_SIDE;
 use crate::{Error, Result};
 
 pub(super) const FILE: &str = "manifest.json";
@@ -12,7 +13,6 @@ const FORMAT: &str = "sparkdl-bundle";
 const VERSION: u32 = 1;
 pub(crate) const TENSORS_VERSION: u32 = 2;
 const DTYPES: [&str; 6] = ["bool", "float32", "float64", "int32", "int64", "uint8"];
-const MAX_SIDE: usize = 16_384;
 /// Values of one picture's input or output: keeps every product below far from overflow.
 const MAX_VALUES: usize = 1 << 28;
 
@@ -57,13 +57,16 @@ pub(crate) struct TensorSpec {
 
 /// What a bundle says of a network for pictures.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Manifest {
     format: String,
     version: u32,
     pub(crate) name: String,
     pub(crate) input: Input,
     pub(crate) outputs: Outputs,
+    /// Where the features come from; the native converter says it.
+    #[allow(dead_code, reason = "for the faces")]
+    feature_layer: Option<String>,
     pub(crate) labels: Option<Vec<(String, String)>>,
     pub(crate) graph: GraphMember,
     #[allow(dead_code, reason = "part of the format")]

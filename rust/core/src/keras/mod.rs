@@ -54,8 +54,9 @@ struct Output {
 /// Options: `file` (`.keras`, `.h5` or weights alone), `output` (the bundle), `modelName` (a name of the table: the bundle
 /// is that network for pictures, and weights alone are read into it; empty: the bundle is the whole model as a graph on
 /// tensors, with its inputs and outputs by name), `published` (`true` where the file is the one that Keras publishes for
-/// that network, else `false`). Nothing that the file contains is executed. Errors name the file, the
-/// layer and the reason.
+/// that network, else `false`), `featureLayer` (with `modelName`: the layer whose output are the features; empty: the
+/// table's), `inputSize` (without `modelName`: `HEIGHTxWIDTH` of the pictures of a model that takes any, or empty). Nothing
+/// that the file contains is executed. Errors name the file, the layer and the reason.
 pub fn convert(options: &Options) -> Result<()> {
     let options = KerasOptions::parse(options)?;
     // Sizes that no network has may overflow where they are multiplied: that fails as a defect, it does not end the process.
@@ -76,7 +77,7 @@ fn convert_tensors(options: &KerasOptions) -> Result<()> {
         ));
     };
     let mut graph = Graph::default();
-    let wanted = Wanted { outputs: true, ..Wanted::default() };
+    let wanted = Wanted { outputs: true, size: options.input_size, ..Wanted::default() };
     let built = model::build(&mut graph, model, &file.weights, wanted)?;
     let used: Vec<usize> = built.outputs.iter().map(|(_, tensor)| tensor.node).collect();
     fold::simplify(&mut graph, &used);
@@ -90,7 +91,8 @@ fn convert_tensors(options: &KerasOptions) -> Result<()> {
         Ok(json!({"name": name, "tensor": format!("{node}:0"), "dtype": dtype, "shape": shape}))
     };
     let inputs = built.inputs.iter().map(|input| spec(input, &graph.nodes[input.1.node].name));
-    let outputs = built.outputs.iter().zip(&names).map(|(output, name)| spec(output, name));
+    let named = with_unique_names(&built.outputs);
+    let outputs = named.iter().zip(&names).map(|(output, name)| spec(output, name));
     let name = model.pointer("/config/name").and_then(Value::as_str).unwrap_or("model");
     let manifest = json!({
         "format": "sparkdl-bundle",
@@ -107,6 +109,19 @@ fn convert_tensors(options: &KerasOptions) -> Result<()> {
     write_bundle(&options.output, &graph, &outputs, manifest)
 }
 
+/// A layer may give several outputs: the second is `name_1`.
+fn with_unique_names(outputs: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+    let mut taken = BTreeSet::new();
+    let unique = |(name, tensor): &(String, Tensor)| {
+        let numbered = (1..).map(|number| format!("{name}_{number}"));
+        let name = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
+        let name = name.unwrap_or_default();
+        taken.insert(name.clone());
+        (name, tensor.clone())
+    };
+    outputs.iter().map(unique).collect()
+}
+
 /// Where a bundle comes from.
 fn source(options: &KerasOptions, file: &KerasFile) -> Result<Value> {
     let sha256 = digest_of(&options.file)?;
@@ -121,7 +136,11 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     let mut file = KerasFile::open(&options.file)?;
     let shown = file.weights.shown().to_owned();
     let size = Some([row.height, row.width]);
-    let layers = [row.feature_layer.as_str()];
+    let chosen = match options.feature_layer.as_str() {
+        "" => row.feature_layer.as_str(),
+        layer => layer,
+    };
+    let layers = [row.feature_layer.as_str(), chosen];
     let mut wanted = Wanted { size, layers: &layers, outputs: true, scaled: None };
     let own = file.model.take();
     let alone = own.is_none();
@@ -156,9 +175,18 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     if let Some(node) = graph.nodes.get_mut(input.node) {
         INPUT.clone_into(&mut node.name);
     }
-    let features = built.layers.get(&row.feature_layer).filter(|tensor| tensor.rank() == 4);
-    let features = features.ok_or_else(|| no_feature_map(&row, &shown))?;
+    if built.layers.get(&row.feature_layer).is_none_or(|tensor| tensor.rank() != 4) {
+        return Err(no_feature_map(&row, &shown));
+    }
     check_family(&row, &model, &shown)?;
+    let features = built.layers.get(chosen).filter(|tensor| tensor.rank() > 1);
+    let features = features.ok_or_else(|| {
+        let close = close_names(chosen, built.layers.keys()).join(", ");
+        refused(
+            &shown,
+            &format!("it has no layer {chosen} with features to take; the names nearest to it are {close}"),
+        )
+    })?;
     let mut outputs = Vec::new();
     // What is only pooled or flattened behind the features is no score.
     if let [(_, scores)] = built.outputs.as_slice()
@@ -167,8 +195,12 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     {
         outputs.push(Output { key: "predictions", name: "predictions", tensor: scores.clone() });
     }
-    let average = graph.reduce("Mean", features, &[1, 2], false);
-    let largest = graph.reduce("Max", features, &[1, 2], false);
+    let places: Vec<usize> = (1..features.rank() - 1).collect();
+    let mut pooled = |op| match places.as_slice() {
+        [] => features.clone(),
+        places => graph.reduce(op, features, places, false),
+    };
+    let (average, largest) = (pooled("Mean"), pooled("Max"));
     outputs.push(Output { key: "features", name: "features", tensor: features.clone() });
     outputs.push(Output { key: "featuresAvg", name: "features_avg", tensor: average });
     outputs.push(Output { key: "featuresMax", name: "features_max", tensor: largest });
@@ -199,6 +231,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
             "channelOrder": row.channel_order, "normalization": row.normalization,
         },
         "outputs": described,
+        "featureLayer": chosen,
         "labels": labels,
         "graph": {"file": "graph.pb", "sha256": ""},
         "source": source(options, &file)?,
@@ -211,6 +244,15 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
 fn no_feature_map(row: &Row, shown: &str) -> Error {
     let (name, layer) = (&row.name, &row.feature_layer);
     refused(shown, &format!("it is no {name}: it has no feature map {layer}"))
+}
+
+/// The names that begin most like `asked`, at most five.
+fn close_names<'n>(asked: &str, names: impl Iterator<Item = &'n String>) -> Vec<&'n str> {
+    let alike = |name: &str| asked.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    let mut names: Vec<&str> = names.map(String::as_str).collect();
+    names.sort_by_key(|name| (std::cmp::Reverse(alike(name)), name.len(), (*name).to_owned()));
+    names.truncate(5);
+    names
 }
 
 /// Writes graph and manifest into one zip; the file appears whole or not at all.

@@ -59,7 +59,8 @@ object Native {
       conf: EngineConf): Unit = {
     ensureLoaded(conf)
     val options =
-      Seq("file" -> file, "output" -> output, "modelName" -> modelName, "published" -> published.toString)
+      Seq("file" -> file, "output" -> output, "modelName" -> modelName, "published" -> published.toString) ++
+        Seq("featureLayer" -> "", "inputSize" -> "")
     NativeApi.convertKeras(pairs(options))
   }
 
