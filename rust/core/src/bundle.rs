@@ -6,8 +6,9 @@ mod manifest;
 use std::path::Path;
 
 pub(crate) use archive::{check_members, digest_of, hex, unreadable};
-use manifest::{AnyManifest, TensorSpec};
-pub(crate) use manifest::{Manifest, Output, TENSORS_VERSION};
+use manifest::AnyManifest;
+pub(crate) use manifest::TensorSpec;
+pub(crate) use manifest::{Input, Manifest, Output, TENSORS_VERSION, TensorManifest};
 
 use crate::graph::GraphFile;
 use crate::{Error, ErrorKind, Result};
@@ -30,14 +31,15 @@ pub fn describe(path: &Path) -> Result<Description> {
     match &bundle.manifest {
         AnyManifest::Pictures(manifest) => {
             for output in manifest.outputs.all() {
-                graph.closure(&manifest.input.tensor, &output.tensor)?;
+                let (feed, fetch) = (manifest.input.tensor.clone(), output.tensor.clone());
+                graph.picture_closure(&[feed], &[fetch])?;
             }
         }
         AnyManifest::Tensors(manifest) => {
             let names = |specs: &[TensorSpec]| -> Vec<String> {
                 specs.iter().map(|spec| spec.tensor.clone()).collect()
             };
-            graph.check(&names(&manifest.inputs), &names(&manifest.outputs))?;
+            graph.closure(&names(&manifest.inputs), &names(&manifest.outputs))?;
         }
     }
     Ok(Description { manifest: bundle.json, digest: digest_of(path)? })
@@ -69,6 +71,18 @@ impl Bundle {
             AnyManifest::Tensors(_) => Err(damaged(
                 &self.shown,
                 "it takes tensors, but a network for pictures is needed: give modelName when converting",
+            )),
+        }
+    }
+
+    /// What it says of a graph on tensors; a network for pictures is refused.
+    pub(crate) fn tensors(&self) -> Result<&TensorManifest> {
+        match &self.manifest {
+            AnyManifest::Tensors(manifest) => Ok(manifest),
+            AnyManifest::Pictures(_) => Err(damaged(
+                &self.shown,
+                "it is a network for pictures with preprocessing of its own, but a graph on tensors is needed: use \
+                 DeepImageFeaturizer or DeepImagePredictor for it, or convert the model without modelName",
             )),
         }
     }

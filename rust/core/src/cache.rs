@@ -1,4 +1,4 @@
-//! Sessions shared within a process: one for each bundle and output, counted by the handles that use it.
+//! Sessions shared within a process: one for each bundle and what is fed and fetched, counted by the handles that use it.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -11,6 +11,7 @@ use once_cell::sync::{Lazy, OnceCell};
 
 use crate::bundle::digest_of;
 use crate::session::Session;
+use crate::values::Port;
 use crate::{Error, ErrorKind, Result, runtime};
 
 /// Sessions kept although no handle uses them, and for how long.
@@ -18,11 +19,12 @@ const MAX_IDLE: usize = 2;
 const MAX_IDLE_TIME: Duration = Duration::from_secs(600);
 const MAX_REMEMBERED: usize = 256;
 
-/// What a session is made from: digest of the bundle, tensor that is fetched.
+/// What a session is made from: digest of the bundle, tensors that are fed and fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) digest: String,
-    pub(crate) fetch: String,
+    pub(crate) feeds: Vec<(String, Port)>,
+    pub(crate) fetches: Vec<(String, Port)>,
 }
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! A frozen graph as data: what runs for one output, and whether that may run, before TensorFlow sees any of it.
+//! A frozen graph as data: what runs for its outputs, and whether that may run, before TensorFlow sees any of it.
 
 mod deny;
 pub(crate) mod proto;
@@ -20,11 +20,11 @@ pub(crate) struct GraphFile {
     shown: String,
 }
 
-/// The nodes that run for one output, checked.
+/// The nodes that run for some outputs, checked.
 pub(crate) struct Closure {
     pub(crate) def: GraphDef,
-    pub(crate) feed: TensorName,
-    pub(crate) fetch: TensorName,
+    pub(crate) feeds: Vec<TensorName>,
+    pub(crate) fetches: Vec<TensorName>,
 }
 
 /// `node:index`.
@@ -73,32 +73,36 @@ impl GraphFile {
         Ok(GraphFile { def, by_name, functions, shown: shown.to_owned() })
     }
 
-    /// What runs when `feed` is given and `fetch` is asked for; refuses what must not run.
-    pub(crate) fn closure(&self, feed: &str, fetch: &str) -> Result<Closure> {
-        let feed = self.tensor(feed)?;
-        let fetch = self.tensor(fetch)?;
-        self.check_feed(&feed)?;
-        if self.node(&feed.node).and_then(|node| node.data_type("dtype")) != Some(proto::DT_FLOAT) {
-            return Err(self.refused(&format!("its input {feed} is not of type float32")));
-        }
-        let nodes = self.needed(std::slice::from_ref(&feed), &fetch)?;
-        if !nodes.iter().any(|node| node.name == feed.node) {
-            return Err(self.refused(&format!("{fetch} does not depend on the input {feed}")));
-        }
-        Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feed, fetch })
-    }
-
-    /// Checks that each of `fetches` can be computed from `feeds`, and that nothing runs then that must not.
-    pub(crate) fn check(&self, feeds: &[String], fetches: &[String]) -> Result<()> {
-        let feeds: Vec<TensorName> = feeds.iter().map(|feed| self.tensor(feed)).collect::<Result<_>>()?;
+    /// What runs when `feeds` are given and `fetches` asked for; refuses what must not run.
+    pub(crate) fn closure(&self, feeds: &[String], fetches: &[String]) -> Result<Closure> {
+        let names = |texts: &[String]| texts.iter().map(|text| self.tensor(text)).collect::<Result<Vec<_>>>();
+        let (feeds, fetches) = (names(feeds)?, names(fetches)?);
         feeds.iter().try_for_each(|feed| self.check_feed(feed))?;
-        fetches.iter().try_for_each(|fetch| self.needed(&feeds, &self.tensor(fetch)?).map(drop))
+        let nodes = self.needed(&feeds, &fetches)?;
+        Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feeds, fetches })
     }
 
-    /// The nodes behind `fetch`, up to `feeds`.
-    fn needed(&self, feeds: &[TensorName], fetch: &TensorName) -> Result<Vec<NodeDef>> {
+    /// The same where the feeds are pictures: floats, on which the result depends.
+    pub(crate) fn picture_closure(&self, feeds: &[String], fetches: &[String]) -> Result<Closure> {
+        let closure = self.closure(feeds, fetches)?;
+        for feed in &closure.feeds {
+            if self.node(&feed.node).and_then(|node| node.data_type("dtype")) != Some(proto::DT_FLOAT) {
+                return Err(self.refused(&format!("its input {feed} is not of type float32")));
+            }
+            if !closure.def.nodes.iter().any(|node| node.name == feed.node) {
+                let asked = fetches.join(", ");
+                return Err(self.refused(&format!("{asked} does not depend on the input {feed}")));
+            }
+        }
+        Ok(closure)
+    }
+
+    /// The nodes behind `fetches`, up to `feeds`.
+    fn needed(&self, feeds: &[TensorName], fetches: &[TensorName]) -> Result<Vec<NodeDef>> {
+        let shown =
+            |names: &[TensorName]| names.iter().map(TensorName::to_string).collect::<Vec<_>>().join(", ");
         let mut reached = HashSet::new();
-        let mut open = vec![fetch.node.as_str()];
+        let mut open: Vec<&str> = fetches.iter().map(|fetch| fetch.node.as_str()).collect();
         while let Some(name) = open.pop() {
             let node = self.node(name).ok_or_else(|| {
                 self.refused(&format!("its graph uses the node {name}, which is not there"))
@@ -107,8 +111,8 @@ impl GraphFile {
                 continue;
             }
             if matches!(node.op.as_str(), "Placeholder" | "PlaceholderV2") {
-                let fed = feeds.iter().map(TensorName::to_string).collect::<Vec<_>>().join(", ");
-                return Err(self.refused(&format!("{fetch} needs a second input, {name}; only {fed} is fed")));
+                let (fed, asked) = (shown(feeds), shown(fetches));
+                return Err(self.refused(&format!("{asked} needs a second input, {name}; only {fed} is fed")));
             }
             open.extend(node.inputs.iter().map(|input| input_node(input)));
         }

@@ -1,22 +1,27 @@
 //! Batched picture decoding and TensorFlow graph execution. Knows nothing of Spark, Java or Python.
 
-mod batch;
 pub mod bundle;
 mod cache;
 pub mod download;
 mod error;
+mod feed;
 mod graph;
 pub mod image;
 pub mod keras;
+mod lists;
 mod metrics;
 mod model;
 mod named_models;
 mod options;
+mod pictures;
+mod pieces;
 mod pool;
 pub mod runtime;
 mod session;
 mod task;
 mod tensor;
+mod tensors;
+mod values;
 mod weights;
 
 pub use error::{Error, ErrorKind, Result};

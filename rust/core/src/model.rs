@@ -1,40 +1,43 @@
 //! The one type the faces hold.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::record_batch::RecordBatch;
 
-use crate::batch::{self, Workspace};
-use crate::bundle::{Bundle, damaged};
+use crate::bundle::{Bundle, TensorManifest, TensorSpec, damaged};
 use crate::cache::{self, Key, Lease};
-use crate::graph::GraphFile;
-use crate::image::{InputSpec, Packer, PictureColumn};
+use crate::graph::{Closure, GraphFile};
+use crate::image::Packer;
 use crate::metrics::{Counters, Metrics};
-use crate::options::{ModelOptions, Task};
+use crate::options::{Asked, ModelOptions, NetworkOptions, PicturesOptions, Task, TensorsOptions};
+use crate::pictures::{self, Answer, Pictures};
 use crate::pool;
 use crate::session::Session;
 use crate::task::{self, Fetch};
-use crate::tensor::{self, Label};
+use crate::tensors::{self, Tensors};
+use crate::values::{Dtype, Port};
 use crate::{Error, ErrorKind, Options, Result, runtime};
 
 /// A handle on a model that is loaded once per process and shared by every handle on it.
 #[derive(Debug)]
 pub struct Model {
-    shared: Arc<Shared>,
-    task: Task,
-    labels: Vec<Label>,
+    live: Arc<Live>,
+    kind: Kind,
     threads: usize,
     pid: u32,
 }
 
+#[derive(Debug)]
+enum Kind {
+    Pictures(Arc<Pictures>),
+    Tensors(Arc<Tensors>),
+}
+
 /// What the threads of a call share with the handle; it outlives a handle that is dropped while a helper is at work.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Live {
     lease: Lease,
-    packer: Packer,
-    fetch: Fetch,
-    workspaces: Mutex<Vec<Workspace>>,
     cancelled: AtomicBool,
     counters: Counters,
 }
@@ -46,27 +49,14 @@ impl Model {
         runtime::loaded()?;
         let digest = cache::digest(&options.model)?;
         let bundle = Bundle::open(&options.model)?;
-        let (manifest, shown) = (bundle.manifest()?, bundle.shown());
-        let fetch = Fetch::of(manifest, options.task, shown)?;
-        let labels = match options.task {
-            Task::TopK(_) => task::labels(&options.labels, manifest, fetch.width, shown)?,
-            Task::Features(_) | Task::Predictions => Vec::new(),
+        let (lease, kind) = match options.asked {
+            Asked::Network(asked) => network(bundle, digest, &asked)?,
+            Asked::Pictures(asked) => pictures(bundle, digest, &asked)?,
+            Asked::Tensors(asked) => tensors(bundle, digest, &asked)?,
         };
-        let spec =
-            manifest.input.spec().map_err(|(field, what)| damaged(shown, &format!("{field} {what}")))?;
-        let packer = Packer::new(spec, options.pictures);
-        let key = Key { digest, fetch: fetch.output.tensor.clone() };
-        let lease = cache::lease(key, || load(bundle, spec, &fetch))?;
-        let shared = Arc::new(Shared {
-            lease,
-            packer,
-            fetch,
-            workspaces: Mutex::default(),
-            cancelled: AtomicBool::new(false),
-            counters: Counters::default(),
-        });
+        let live = Arc::new(Live { lease, cancelled: AtomicBool::new(false), counters: Counters::default() });
         let threads = if options.threads == 0 { pool::processors() } else { options.threads };
-        Ok(Model { shared, task: options.task, labels, threads, pid: std::process::id() })
+        Ok(Model { live, kind, threads, pid: std::process::id() })
     }
 
     /// Runs a batch: the same number of rows in the same order, a reason for each invalid one.
@@ -74,67 +64,98 @@ impl Model {
         if self.pid != std::process::id() {
             return Err(runtime::forked(self.pid));
         }
-        self.shared.check_cancelled()?;
-        let [column] = batch.columns() else {
-            return Err(Error::new(
-                ErrorKind::InvalidBatch,
-                format!("A batch must have one column, of pictures, but has {}.", batch.num_columns()),
-            ));
-        };
-        let column = PictureColumn::try_new(column.clone())?;
-        let outcome = batch::run(&self.shared, column, batch.num_rows(), self.threads)?;
-        let valid: Vec<bool> = outcome.errors.iter().map(Option::is_none).collect();
-        let invalid = valid.iter().filter(|valid| !**valid).count();
-        self.shared.counters.called(valid.len(), invalid);
-        let output = match self.task {
-            Task::TopK(k) => tensor::top_k(&outcome.values, &self.labels, k, valid)?,
-            Task::Features(_) | Task::Predictions => {
-                tensor::vectors(outcome.values, self.shared.fetch.width, valid)?
-            }
-        };
-        tensor::batch(output, outcome.errors)
+        self.live.check_cancelled()?;
+        match &self.kind {
+            Kind::Pictures(pictures) => pictures::run(&self.live, pictures, batch, self.threads),
+            Kind::Tensors(tensors) => tensors::run(&self.live, tensors, batch, self.threads),
+        }
     }
 
     /// Makes runs in flight and later ones of this handle fail with kind `Cancelled`, between two micro-batches.
     pub fn cancel(&self) {
-        self.shared.cancelled.store(true, Ordering::Relaxed);
+        self.live.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// What this handle has done so far.
     pub fn metrics(&self) -> Metrics {
-        self.shared.counters.read()
+        self.live.counters.read()
     }
 }
 
-/// From a bundle to a session that computes one output.
-fn load(mut bundle: Bundle, spec: InputSpec, fetch: &Fetch) -> Result<Session> {
-    let graph = GraphFile::parse(bundle.graph()?, bundle.shown())?;
-    let closure = graph.closure(&bundle.manifest()?.input.tensor, &fetch.output.tensor)?;
-    drop(graph);
-    let input = [spec.height, spec.width, spec.channels];
-    Session::new(closure, &input, &fetch.output.shape, bundle.shown())
+/// A bundle that says how pictures are prepared.
+fn network(bundle: Bundle, digest: String, asked: &NetworkOptions) -> Result<(Lease, Kind)> {
+    let (manifest, shown) = (bundle.manifest()?, bundle.shown());
+    let fetch = Fetch::of(manifest, asked.task, shown)?;
+    let answer = match asked.task {
+        Task::TopK(k) => Answer::TopK(k, task::labels(&asked.labels, manifest, fetch.width, shown)?),
+        Task::Features(_) | Task::Predictions => Answer::Values,
+    };
+    let spec = manifest.input.spec().map_err(|(field, what)| damaged(shown, &format!("{field} {what}")))?;
+    let (packer, input) = (Packer::new(spec, asked.pictures), [spec.height, spec.width, spec.channels]);
+    let feeds = vec![picture_port(&manifest.input.tensor, &input)];
+    let fetches = vec![picture_port(&fetch.output.tensor, &fetch.output.shape)];
+    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::picture_closure)?;
+    Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, input, fetch, answer)))))
 }
 
-impl Shared {
+/// A graph on tensors whose only input is a picture.
+fn pictures(bundle: Bundle, digest: String, asked: &PicturesOptions) -> Result<(Lease, Kind)> {
+    let (manifest, shown) = (bundle.tensors()?, bundle.shown());
+    let input = task::picture_input(manifest, asked, shown)?;
+    let spec = input.spec().map_err(|(field, what)| {
+        Error::new(ErrorKind::InvalidArgument, format!("Cannot feed pictures to {shown}: {field} {what}."))
+    })?;
+    let fetch = Fetch::of_tensors(manifest, &asked.output, shown)?;
+    let answer = if asked.image { task::image(&fetch.output, &spec, shown)? } else { Answer::Values };
+    let (packer, sides) = (Packer::new(spec, asked.pictures), [spec.height, spec.width, spec.channels]);
+    let feeds = vec![picture_port(&input.tensor, &sides)];
+    let fetches = vec![picture_port(&fetch.output.tensor, &fetch.output.shape)];
+    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::picture_closure)?;
+    Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, sides, fetch, answer)))))
+}
+
+fn tensors(bundle: Bundle, digest: String, asked: &TensorsOptions) -> Result<(Lease, Kind)> {
+    let (manifest, shown) = (bundle.tensors()?, bundle.shown());
+    let TensorManifest { inputs, outputs, .. } = manifest;
+    let ports = |specs: &[TensorSpec]| specs.iter().map(TensorSpec::port).collect::<Vec<_>>();
+    let chosen = Tensors::choose((&ports(inputs), &ports(outputs)), &asked.inputs, &asked.outputs, shown)?;
+    let tensors = |specs: &[TensorSpec], ports: &[Port]| -> Vec<(String, Port)> {
+        let spec = |port: &Port| specs.iter().find(|spec| spec.name == port.name);
+        ports.iter().filter_map(|port| Some((spec(port)?.tensor.clone(), port.clone()))).collect()
+    };
+    let (feeds, fetches) = (tensors(inputs, &chosen.inputs), tensors(outputs, &chosen.outputs));
+    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::closure)?;
+    Ok((lease, Kind::Tensors(Arc::new(chosen))))
+}
+
+/// A tensor of pictures, named as errors name it.
+fn picture_port(tensor: &str, shape: &[usize]) -> (String, Port) {
+    let shape = shape.iter().copied().map(Some).collect();
+    (tensor.to_owned(), Port { name: tensor.to_owned(), dtype: Dtype::Float32, shape })
+}
+
+/// What runs of a graph for given tensors to feed and to fetch.
+type Close = fn(&GraphFile, &[String], &[String]) -> Result<Closure>;
+
+/// The session that feeds and fetches these tensors, loaded where it is not yet.
+fn lease(mut bundle: Bundle, key: Key, close: Close) -> Result<Lease> {
+    let (feeds, feed_ports): (Vec<String>, Vec<Port>) = key.feeds.iter().cloned().unzip();
+    let (fetches, fetch_ports): (Vec<String>, Vec<Port>) = key.fetches.iter().cloned().unzip();
+    cache::lease(key, move || {
+        let graph = GraphFile::parse(bundle.graph()?, bundle.shown())?;
+        let closure = close(&graph, &feeds, &fetches)?;
+        drop(graph);
+        Session::new(closure, &feed_ports, &fetch_ports, bundle.shown())
+    })
+}
+
+impl Live {
     pub(crate) fn session(&self) -> Result<&Session> {
         self.lease.session()
     }
 
-    pub(crate) fn packer(&self) -> &Packer {
-        &self.packer
-    }
-
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
-    }
-
-    /// Values of one picture in the answer.
-    pub(crate) fn width(&self) -> usize {
-        self.fetch.width
-    }
-
-    pub(crate) fn reduce(&self, values: &[f32], slot: &mut [f32]) {
-        self.fetch.reduce(values, slot);
     }
 
     pub(crate) fn check_cancelled(&self) -> Result<()> {
@@ -145,18 +166,5 @@ impl Shared {
             ));
         }
         Ok(())
-    }
-
-    /// Buffers left by an earlier micro-batch, or new ones.
-    pub(crate) fn take_workspace(&self) -> Workspace {
-        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    /// Keeps buffers for the next call, one set for each processor.
-    pub(crate) fn keep_workspace(&self, workspace: Workspace) {
-        let mut workspaces = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
-        if workspaces.len() < pool::processors() {
-            workspaces.push(workspace);
-        }
     }
 }

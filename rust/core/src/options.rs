@@ -14,7 +14,7 @@ const MAX_THREADS: usize = 4096;
 /// The longest side of a network's input.
 pub(crate) const MAX_SIDE: usize = 16_384;
 
-/// What a model is asked for.
+/// What a network of the table, or one like it, is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     Features(Pooling),
@@ -34,12 +34,47 @@ pub(crate) enum Pooling {
 #[derive(Debug, Clone)]
 pub(crate) struct ModelOptions {
     pub(crate) model: PathBuf,
+    /// 0: as many as the machine offers.
+    pub(crate) threads: usize,
+    pub(crate) asked: Asked,
+}
+
+/// What a bundle is asked for, and with what.
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    Network(NetworkOptions),
+    Pictures(PicturesOptions),
+    Tensors(TensorsOptions),
+}
+
+/// Of a bundle that says how pictures are prepared.
+#[derive(Debug, Clone)]
+pub(crate) struct NetworkOptions {
     pub(crate) task: Task,
     /// JSON as it was given; empty means the model's own.
     pub(crate) labels: String,
     pub(crate) pictures: PictureOptions,
-    /// 0: as many as the machine offers.
-    pub(crate) threads: usize,
+}
+
+/// Of a graph on tensors that takes pictures, prepared as these say.
+#[derive(Debug, Clone)]
+pub(crate) struct PicturesOptions {
+    /// Empty: the only one.
+    pub(crate) output: String,
+    /// Whether the output is a picture too.
+    pub(crate) image: bool,
+    pub(crate) channel_order: String,
+    pub(crate) normalization: String,
+    /// Height and width; `None` is the model's own.
+    pub(crate) size: Option<[usize; 2]>,
+    pub(crate) pictures: PictureOptions,
+}
+
+/// Of a graph on tensors: names of its inputs and outputs, in the order of the columns.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorsOptions {
+    pub(crate) inputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
 }
 
 /// The options of `runtime::load`; empty strings are places not to look at.
@@ -57,18 +92,71 @@ impl ModelOptions {
         if model.is_empty() {
             return Err(refused("model", model, "the path of a bundle file"));
         }
-        let (task, pooling, top_k) = (pairs.take("task")?, pairs.take("pooling")?, pairs.take("topK")?);
+        let task = pairs.take("task")?;
+        let threads = whole("threads", pairs.take("threads")?, 0, MAX_THREADS)?;
+        let asked = match task {
+            "features" | "predictions" | "topK" => {
+                Asked::Network(NetworkOptions::parse(task, pairs, options)?)
+            }
+            "pictures" => Asked::Pictures(PicturesOptions::parse(pairs, options)?),
+            "tensors" => Asked::Tensors(TensorsOptions::parse(pairs)?),
+            other => return Err(refused("task", other, "features, predictions, topK, pictures, tensors")),
+        };
+        Ok(ModelOptions { model: PathBuf::from(model), threads, asked })
+    }
+}
+
+impl NetworkOptions {
+    fn parse(task: &str, mut pairs: Pairs, options: &Options) -> Result<Self> {
+        let (pooling, top_k) = (pairs.take("pooling")?, pairs.take("topK")?);
         let task = match task {
             "features" => Task::Features(pooling_of(pooling)?),
             "predictions" => Task::Predictions,
-            "topK" => Task::TopK(whole("topK", top_k, 1, usize::MAX)?),
-            other => return Err(refused("task", other, "features, predictions, topK")),
+            _ => Task::TopK(whole("topK", top_k, 1, usize::MAX)?),
         };
         let labels = pairs.take("labels")?.to_owned();
-        let threads = whole("threads", pairs.take("threads")?, 0, MAX_THREADS)?;
         pairs.finish(&PictureOptions::KEYS)?;
-        let pictures = PictureOptions::parse(options)?;
-        Ok(ModelOptions { model: PathBuf::from(model), task, labels, pictures, threads })
+        Ok(NetworkOptions { task, labels, pictures: PictureOptions::parse(options)? })
+    }
+}
+
+impl PicturesOptions {
+    fn parse(mut pairs: Pairs, options: &Options) -> Result<Self> {
+        let image = match pairs.take("outputMode")? {
+            "values" => false,
+            "image" => true,
+            other => return Err(refused("outputMode", other, "values, image")),
+        };
+        let (height, width) = (pairs.take("height")?, pairs.take("width")?);
+        let size = match [whole("height", height, 0, MAX_SIDE)?, whole("width", width, 0, MAX_SIDE)?] {
+            [0, 0] => None,
+            [0, _] => return Err(refused("height", height, "0 together with the width, or a height for it")),
+            [_, 0] => return Err(refused("width", width, "0 together with the height, or a width for it")),
+            size => Some(size),
+        };
+        let parsed = PicturesOptions {
+            output: pairs.take("output")?.to_owned(),
+            image,
+            channel_order: pairs.take("channelOrder")?.to_owned(),
+            normalization: pairs.take("normalization")?.to_owned(),
+            size,
+            pictures: PictureOptions::parse(options)?,
+        };
+        pairs.finish(&PictureOptions::KEYS)?;
+        Ok(parsed)
+    }
+}
+
+impl TensorsOptions {
+    fn parse(mut pairs: Pairs) -> Result<Self> {
+        let mut names = |key| {
+            let given = pairs.take(key)?;
+            serde_json::from_str::<Vec<String>>(given)
+                .map_err(|e| refused(key, given, "a JSON array of names").with_source(e))
+        };
+        let parsed = TensorsOptions { inputs: names("inputs")?, outputs: names("outputs")? };
+        pairs.finish(&[])?;
+        Ok(parsed)
     }
 }
 

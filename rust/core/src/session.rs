@@ -1,11 +1,15 @@
-//! One TensorFlow session with one input and one output; the only caller of the C run.
+//! One TensorFlow session; the only caller of the C run.
 
+use std::collections::HashSet;
 use std::sync::Once;
 
 use once_cell::sync::Lazy;
-use tensorflow::{Graph, ImportGraphDefOptions, Operation, SessionOptions, SessionRunArgs, Tensor};
+use tensorflow::{
+    FetchToken, Graph, ImportGraphDefOptions, Operation, SessionOptions, SessionRunArgs, Tensor,
+};
 
-use crate::graph::Closure;
+use crate::graph::{Closure, TensorName};
+use crate::values::{Port, Values};
 use crate::weights::{self, MappedWeights};
 use crate::{Error, ErrorKind, Result, runtime};
 
@@ -15,13 +19,8 @@ use crate::{Error, ErrorKind, Result, runtime};
 const CONFIG: [u8; 18] =
     [0x10, 1, 0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x82, 0x01, 2, 0x70, 1];
 
-/// Pictures of one run: two callers, each with few pictures, are fastest where the values between two layers stay in
-/// the caches (MobileNetV2: 2 gives a tenth more than 4 or 1, a seventh more than 8; ResNet50, InceptionV3: 1 to 8
-/// differ by less than 5 %).
-const MICRO_BATCH: usize = 2;
-
-/// … and more of them where every run reads large matrices from memory (VGG16: 8 gives a quarter more than 2).
-const MICRO_BATCH_OF_MATRICES: usize = 8;
+/// Rows of one run, at least, where every run reads large matrices from memory (VGG16: 8 gives a quarter more than 2).
+const LEAST_ROWS_OF_MATRICES: usize = 8;
 const LARGE_MATRICES: usize = 32 << 20;
 
 const MAX_GRAPH_BYTES: usize = i32::MAX as usize;
@@ -30,32 +29,36 @@ const MAX_GRAPH_BYTES: usize = i32::MAX as usize;
 #[derive(Debug)]
 pub(crate) struct Session {
     session: tensorflow::Session,
-    feed: (Operation, i32),
-    fetch: (Operation, i32),
-    /// Of one picture.
-    input: Vec<u64>,
-    /// Of one picture.
-    output: Vec<u64>,
+    feeds: Vec<Place>,
+    fetches: Vec<Place>,
     shown: String,
-    micro_batch: usize,
+    /// Bytes that every run reads from memory.
+    matrices: usize,
     /// Whether the first run, in which TensorFlow optimizes the graph, is over.
     settled: Once,
     /// After `session`: it is closed first.
     _weights: Option<MappedWeights>,
 }
 
+/// Where a tensor that is fed or fetched is in the graph; `None` for an input that nothing asked for needs.
+#[derive(Debug)]
+struct Place {
+    port: Port,
+    output: Option<(Operation, i32)>,
+}
+
 impl Session {
-    /// Gives the graph to TensorFlow. `input` and `output` are shapes without the batch dimension.
-    pub(crate) fn new(closure: Closure, input: &[usize], output: &[usize], shown: &str) -> Result<Session> {
+    /// Gives the graph to TensorFlow. `feeds` and `fetches` say what each of the closure's tensors holds.
+    pub(crate) fn new(closure: Closure, feeds: &[Port], fetches: &[Port], shown: &str) -> Result<Session> {
         let refused = |what: &str| {
             Error::new(ErrorKind::InvalidModel, format!("Cannot use the bundle {shown}: {what}"))
         };
-        let Closure { mut def, feed: feed_name, fetch: fetch_name } = closure;
+        let Closure { mut def, feeds: feed_names, fetches: fetch_names } = closure;
         // For a GPU they would cross over in every run.
         let weights = runs_on_cpu_only().then(|| weights::map(&mut def));
         let matrices = weights.as_ref().map_or(0, MappedWeights::bytes);
         let bytes = def.encode();
-        drop(def);
+        let needed: HashSet<String> = def.nodes.into_iter().map(|node| node.name).collect();
         if bytes.len() > MAX_GRAPH_BYTES {
             return Err(refused("its graph is larger than 2 GiB, TensorFlow's limit."));
         }
@@ -64,80 +67,132 @@ impl Session {
             .import_graph_def(&bytes, &ImportGraphDefOptions::new())
             .map_err(|e| refused("TensorFlow does not take its graph.").with_source(e))?;
         drop(bytes);
-        let operation = |name: &crate::graph::TensorName| -> Result<(Operation, i32)> {
-            let found = graph
-                .operation_by_name(&name.node)
-                .ok()
-                .flatten()
-                .filter(|operation| name.index < operation.num_outputs())
-                .ok_or_else(|| refused(&format!("its graph has no tensor {name}.")))?;
-            if found.output_type(name.index) != tensorflow::DataType::Float {
-                let dtype = found.output_type(name.index);
-                return Err(refused(&format!("its tensor {name} must be of type float32 but is {dtype}.")));
-            }
-            Ok((found, i32::try_from(name.index).unwrap_or(0)))
+        let places = |names: &[TensorName], ports: &[Port]| {
+            let found = names.iter().zip(ports).map(|(name, port)| {
+                let output = needed.contains(&name.node).then(|| find(&graph, name, port)).transpose();
+                Ok(Place { port: port.clone(), output: output.map_err(|what| refused(&what))? })
+            });
+            found.collect::<Result<Vec<_>>>()
         };
-        let (feed, fetch) = (operation(&feed_name)?, operation(&fetch_name)?);
-        for (name, tensor, shape) in [(&feed_name, &feed, input), (&fetch_name, &fetch, output)] {
-            let found = graph
-                .tensor_shape(tensorflow::Output { operation: tensor.0.clone(), index: tensor.1 })
-                .map_err(|e| refused(&format!("the shape of {name} is unknown.")).with_source(e))?;
-            if !fits(&found, shape) {
-                return Err(refused(&format!(
-                    "the manifest gives {name} the shape {shape:?} for each picture, its graph {found}."
-                )));
-            }
-        }
+        let (feeds, fetches) = (places(&feed_names, feeds)?, places(&fetch_names, fetches)?);
         let session =
             open(&graph).map_err(|e| refused("TensorFlow cannot open a session.").with_source(e))?;
-        let wide = |shape: &[usize]| shape.iter().map(|side| *side as u64).collect();
-        Ok(Session {
-            session,
-            feed,
-            fetch,
-            input: wide(input),
-            output: wide(output),
-            shown: shown.to_owned(),
-            micro_batch: if matrices > LARGE_MATRICES { MICRO_BATCH_OF_MATRICES } else { MICRO_BATCH },
-            settled: Once::new(),
-            _weights: weights,
-        })
+        let settled = Once::new();
+        Ok(Session { session, feeds, fetches, shown: shown.to_owned(), matrices, settled, _weights: weights })
     }
 
-    /// How many pictures of a batch make one run.
-    pub(crate) fn micro_batch(&self) -> usize {
-        self.micro_batch
+    /// How many rows a run has at least: `usual`, and more where each run reads large matrices.
+    pub(crate) fn least_rows(&self, usual: usize) -> usize {
+        if self.matrices > LARGE_MATRICES { usual.max(LEAST_ROWS_OF_MATRICES) } else { usual }
     }
 
-    /// A tensor of zeros for this many pictures.
-    pub(crate) fn input(&self, pictures: usize) -> Tensor<f32> {
-        Tensor::new(&with_batch(pictures, &self.input))
-    }
-
-    /// Runs the graph on `input`, whose pictures come back in order.
-    pub(crate) fn run(&self, input: &Tensor<f32>) -> Result<Tensor<f32>> {
-        let failed =
-            |what: &str| Error::new(ErrorKind::Execution, format!("Running {} failed: {what}", self.shown));
-        let pictures = match input.dims() {
-            [pictures, rest @ ..] if rest == self.input && *pictures > 0 => *pictures as usize,
-            dims => return Err(failed(&format!("a tensor of shape {dims:?} was offered."))),
+    /// Runs the graph on pictures, which come back in order: one input, one output.
+    pub(crate) fn run_pictures(&self, input: &Tensor<f32>) -> Result<Tensor<f32>> {
+        let (Some(feed), Some(fetch)) = (self.feeds.first(), self.fetches.first()) else {
+            return Err(self.failed("it has no input or no output."));
         };
+        let rows = self.check_input(&feed.port, input.dims())?;
         let mut run = SessionRunArgs::new();
-        run.add_feed(&self.feed.0, self.feed.1, input);
-        let fetch = run.request_fetch(&self.fetch.0, self.fetch.1);
-        self.session.run(&mut run).map_err(|e| failed("TensorFlow reports an error.").with_source(e))?;
-        // What the optimizer took and gave back stays with malloc otherwise, a multiple of the weights.
-        self.settled.call_once(runtime::return_freed_memory);
-        let output =
-            run.fetch::<f32>(fetch).map_err(|e| failed("its output cannot be read.").with_source(e))?;
-        if output.dims() != with_batch(pictures, &self.output) {
-            let (dims, needed) = (output.dims(), &self.output);
-            return Err(failed(&format!(
-                "its output has the shape {dims:?}, the manifest says {needed:?} a picture."
-            )));
+        if let Some((operation, index)) = &feed.output {
+            run.add_feed(operation, *index, input);
         }
+        let token = self.request(&mut run, fetch)?;
+        self.run_once(&mut run)?;
+        let output = run.fetch::<f32>(token).map_err(|e| self.unread(&fetch.port, e))?;
+        self.check_output(&fetch.port, output.dims(), rows)?;
         Ok(output)
     }
+
+    /// Runs the graph on a tensor for each input: a tensor for each output. The first dimension of all is the rows.
+    pub(crate) fn run(&self, inputs: &[Values]) -> Result<Vec<Values>> {
+        if inputs.len() != self.feeds.len() {
+            return Err(self.failed(&format!("{} tensors were offered.", inputs.len())));
+        }
+        let mut rows = 0;
+        let mut run = SessionRunArgs::new();
+        for (place, input) in self.feeds.iter().zip(inputs) {
+            rows = self.check_input(&place.port, input.dims())?;
+            if let Some((operation, index)) = &place.output {
+                input.feed(&mut run, operation, *index);
+            }
+        }
+        let tokens: Vec<_> =
+            self.fetches.iter().map(|place| self.request(&mut run, place)).collect::<Result<_>>()?;
+        self.run_once(&mut run)?;
+        let taken = self.fetches.iter().zip(tokens).map(|(Place { port, .. }, token)| {
+            let output = Values::fetch(&mut run, token, port.dtype).map_err(|e| self.unread(port, e))?;
+            self.check_output(port, output.dims(), rows)?;
+            Ok(output)
+        });
+        taken.collect()
+    }
+
+    fn request(&self, run: &mut SessionRunArgs<'_>, place: &Place) -> Result<FetchToken> {
+        let (operation, index) =
+            place.output.as_ref().ok_or_else(|| self.failed("an output is not in its graph."))?;
+        Ok(run.request_fetch(operation, *index))
+    }
+
+    fn run_once(&self, run: &mut SessionRunArgs<'_>) -> Result<()> {
+        self.session.run(run).map_err(|e| self.failed("TensorFlow reports an error.").with_source(e))?;
+        // What the optimizer took and gave back stays with malloc otherwise, a multiple of the weights.
+        self.settled.call_once(runtime::return_freed_memory);
+        Ok(())
+    }
+
+    /// TensorFlow itself does not check what it is fed. Gives the number of rows.
+    fn check_input(&self, port: &Port, dims: &[u64]) -> Result<u64> {
+        match dims {
+            [rows, rest @ ..] if *rows > 0 && has_shape(rest, &port.shape) => Ok(*rows),
+            _ => Err(self.failed(&format!("a tensor of shape {dims:?} was offered for {}.", port.name))),
+        }
+    }
+
+    fn check_output(&self, port: &Port, dims: &[u64], rows: u64) -> Result<()> {
+        match dims {
+            [found, rest @ ..] if *found == rows && has_shape(rest, &port.shape) => Ok(()),
+            _ => {
+                let needed = port.shown_shape();
+                Err(self.failed(&format!(
+                    "its output {} has the shape {dims:?} for {rows} rows, the manifest says {needed} for each.",
+                    port.name
+                )))
+            }
+        }
+    }
+
+    fn failed(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Execution, format!("Running {} failed: {what}", self.shown))
+    }
+
+    fn unread(&self, port: &Port, cause: tensorflow::Status) -> Error {
+        self.failed(&format!("its output {} cannot be read.", port.name)).with_source(cause)
+    }
+}
+
+/// A tensor of the graph, if it is there and holds what `port` says.
+fn find(graph: &Graph, name: &TensorName, port: &Port) -> std::result::Result<(Operation, i32), String> {
+    let operation = graph.operation_by_name(&name.node).ok().flatten();
+    let operation = operation.filter(|operation| name.index < operation.num_outputs());
+    let operation = operation.ok_or_else(|| format!("its graph has no tensor {name}."))?;
+    let (found, needed) = (operation.output_type(name.index), port.dtype);
+    if found != needed.tensorflow() {
+        return Err(format!("its tensor {name} must be of type {needed} but is {found}."));
+    }
+    let index = i32::try_from(name.index).unwrap_or(0);
+    let shape = graph
+        .tensor_shape(tensorflow::Output { operation: operation.clone(), index })
+        .map_err(|_| format!("the shape of {name} is unknown."))?;
+    if !fits(&shape, &port.shape) {
+        let needed = port.shown_shape();
+        return Err(format!("the manifest gives {name} the shape {needed} for each row, its graph {shape}."));
+    }
+    Ok((operation, index))
+}
+
+fn has_shape(dims: &[u64], shape: &[Option<usize>]) -> bool {
+    dims.len() == shape.len()
+        && dims.iter().zip(shape).all(|(dim, side)| side.is_none_or(|side| usize::try_from(*dim) == Ok(side)))
 }
 
 fn open(graph: &Graph) -> std::result::Result<tensorflow::Session, tensorflow::Status> {
@@ -154,21 +209,13 @@ fn runs_on_cpu_only() -> bool {
     *CPU_ONLY
 }
 
-fn with_batch(pictures: usize, shape: &[u64]) -> Vec<u64> {
-    let mut dims = Vec::with_capacity(shape.len() + 1);
-    dims.push(pictures as u64);
-    dims.extend_from_slice(shape);
-    dims
-}
-
-/// Whether a graph's static shape allows any number of pictures of this shape.
-fn fits(found: &tensorflow::Shape, shape: &[usize]) -> bool {
+/// Whether a graph's static shape allows any number of rows of this shape.
+fn fits(found: &tensorflow::Shape, shape: &[Option<usize>]) -> bool {
     let Some(rank) = found.dims() else { return true };
     let open_batch = rank == 0 || found[0].is_none();
-    rank == shape.len() + 1
-        && open_batch
-        && shape
-            .iter()
-            .enumerate()
-            .all(|(i, side)| found[i + 1].is_none_or(|s| usize::try_from(s) == Ok(*side)))
+    let side_fits = |(index, side): (usize, &Option<usize>)| match (found[index + 1], side) {
+        (Some(found), Some(side)) => usize::try_from(found) == Ok(*side),
+        _ => true,
+    };
+    rank == shape.len() + 1 && open_batch && shape.iter().enumerate().all(side_fits)
 }

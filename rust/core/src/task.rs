@@ -1,8 +1,11 @@
 //! From a task to the tensor that answers it, and what is left to do with that tensor's values.
 
-use crate::bundle::{Manifest, Output, damaged};
-use crate::options::{Pooling, Task};
+use crate::bundle::{Input, Manifest, Output, TensorManifest, damaged};
+use crate::image::InputSpec;
+use crate::options::{PicturesOptions, Pooling, Task};
+use crate::pictures::Answer;
 use crate::tensor::Label;
+use crate::values::{Dtype, Port};
 use crate::{Error, ErrorKind, Result};
 
 /// The tensor that answers a task, and what is left to do with it here.
@@ -48,6 +51,30 @@ impl Fetch {
         }
     }
 
+    /// An output of a graph on tensors, by name or the only one.
+    pub(crate) fn of_tensors(manifest: &TensorManifest, name: &str, shown: &str) -> Result<Fetch> {
+        let outputs = &manifest.outputs;
+        let found = match (name, outputs.as_slice()) {
+            ("", [only]) => Some(only),
+            (name, outputs) => outputs.iter().find(|spec| spec.name == name),
+        };
+        let spec = found.ok_or_else(|| {
+            let known: Vec<&str> = outputs.iter().map(|spec| spec.name.as_str()).collect();
+            let known = known.join(", ");
+            unfit(shown, &format!("it has {} outputs ({known}), of which one must be named", outputs.len()))
+        })?;
+        let port = spec.port();
+        let Port { name, dtype, .. } = &port;
+        if *dtype != Dtype::Float32 {
+            return Err(unfit(shown, &format!("its output {name} is of type {dtype}, not float32")));
+        }
+        let shape = port.shape.iter().copied().collect::<Option<Vec<_>>>().ok_or_else(|| {
+            let shape = port.shown_shape();
+            unfit(shown, &format!("the size of its output {name} is open ({shape}): set inputSize"))
+        })?;
+        Ok(Fetch::whole(&Output { tensor: spec.tensor.clone(), shape }))
+    }
+
     fn whole(output: &Output) -> Fetch {
         Fetch { output: output.clone(), pooling: Pooling::None, width: output.values() }
     }
@@ -75,6 +102,80 @@ impl Fetch {
             }
         }
     }
+}
+
+/// How pictures are prepared for a graph on tensors.
+pub(crate) fn picture_input(
+    manifest: &TensorManifest,
+    asked: &PicturesOptions,
+    shown: &str,
+) -> Result<Input> {
+    let [spec] = manifest.inputs.as_slice() else {
+        let names: Vec<&str> = manifest.inputs.iter().map(|spec| spec.name.as_str()).collect();
+        let (count, names) = (names.len(), names.join(", "));
+        return Err(unfit(
+            shown,
+            &format!("it has {count} inputs ({names}), not one: feed it columns of numbers"),
+        ));
+    };
+    let port = spec.port();
+    let Port { name, dtype, shape } = &port;
+    let [height, width, channels] = shape.as_slice() else {
+        let shape = port.shown_shape();
+        return Err(unfit(shown, &format!("its input {name} has the shape {shape}, not that of a picture")));
+    };
+    if *dtype != Dtype::Float32 {
+        return Err(unfit(shown, &format!("its input {name} is of type {dtype}, not float32")));
+    }
+    let order = asked.channel_order.as_str();
+    let channels = channels.unwrap_or(if order == "L" { 1 } else { 3 });
+    if (order == "L") != (channels == 1) {
+        let needed = if channels == 1 { "\"L\"" } else { "\"RGB\" or \"BGR\"" };
+        return Err(unfit(
+            shown,
+            &format!(
+                "its input {name} has {channels} channels, so channelOrder must be {needed}, not \"{order}\""
+            ),
+        ));
+    }
+    let side = |index: usize, own: &Option<usize>, what: &str| match (own, asked.size.map(|size| size[index]))
+    {
+        (Some(own), Some(asked)) if *own != asked => Err(unfit(
+            shown,
+            &format!("its input {name} has the {what} {own}, so inputSize cannot have {asked}"),
+        )),
+        (Some(own), _) => Ok(*own),
+        (None, Some(asked)) => Ok(asked),
+        (None, None) => {
+            Err(unfit(shown, &format!("its input {name} takes pictures of any {what}: set inputSize")))
+        }
+    };
+    Ok(Input {
+        tensor: spec.tensor.clone(),
+        height: side(0, height, "height")?,
+        width: side(1, width, "width")?,
+        channels,
+        // Not read for one channel.
+        channel_order: if order == "L" { "RGB" } else { order }.to_owned(),
+        normalization: asked.normalization.clone(),
+    })
+}
+
+/// An answer that is a picture itself.
+pub(crate) fn image(output: &Output, input: &InputSpec, shown: &str) -> Result<Answer> {
+    match output.shape.as_slice() {
+        [height, width, channels @ (1 | 3 | 4)] => {
+            Ok(Answer::Image([*height, *width, *channels], input.channel_order))
+        }
+        shape => Err(unfit(
+            shown,
+            &format!("its output has the shape {shape:?}, not that of a picture of 1, 3 or 4 channels"),
+        )),
+    }
+}
+
+fn unfit(shown: &str, what: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("Cannot run pictures through {shown}: {what}."))
 }
 
 fn lacks(manifest: &Manifest, shown: &str, output: &str) -> Error {

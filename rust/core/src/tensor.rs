@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, FixedSizeListArray, Float32Array, ListArray, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Int32Array, ListArray, RecordBatch,
+    StringArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::datatypes::{DataType, Field, Fields};
 
+use crate::image::ChannelOrder;
 use crate::{Error, ErrorKind, Result};
 
 /// One class of a network.
@@ -77,18 +79,50 @@ fn top_k_fields() -> Fields {
     ])
 }
 
-/// The two columns of every batch that goes back.
-pub(crate) fn batch(output: ArrayRef, errors: Vec<Option<String>>) -> Result<RecordBatch> {
-    let schema = Schema::new(vec![
-        Field::new("output", output.data_type().clone(), true),
-        Field::new("error", DataType::Utf8, true),
-    ]);
-    let error = Arc::new(StringArray::from(errors));
-    RecordBatch::try_new(Arc::new(schema), vec![output, error])
+/// Spark's image struct of float pictures, BGR(A) row by row; `origin` is null.
+pub(crate) fn images(
+    mut values: Vec<f32>,
+    [height, width, channels]: [usize; 3],
+    order: ChannelOrder,
+    valid: &[bool],
+) -> Result<ArrayRef> {
+    if order == ChannelOrder::Rgb && channels > 1 {
+        values.chunks_exact_mut(channels).for_each(|pixel| pixel.swap(0, 2));
+    }
+    let too_many =
+        || Error::new(ErrorKind::InvalidBatch, "The pictures do not fit into one column: lower batchSize.");
+    let number = |number: usize| i32::try_from(number).map_err(|_| too_many());
+    let picture = height * width * channels;
+    number(values.len().saturating_mul(size_of::<f32>()))?;
+    // OpenCV's CV_32FC1, CV_32FC3, CV_32FC4.
+    let mode = 5 + 8 * (number(channels)? - 1);
+    let numbers = [number(height)?, number(width)?, number(channels)?, mode];
+    let samples = |picture: &[f32]| picture.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let pictures = values.chunks_exact(picture).zip(valid);
+    let data = BinaryArray::from_iter(pictures.map(|(picture, valid)| valid.then(|| samples(picture))));
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::new_null(valid.len()))];
+    columns.extend(numbers.map(|number| Arc::new(Int32Array::from(vec![number; valid.len()])) as ArrayRef));
+    columns.push(Arc::new(data));
+    let names = ["origin", "height", "width", "nChannels", "mode", "data"];
+    let fields: Fields =
+        names.iter().zip(&columns).map(|(name, c)| Field::new(*name, c.data_type().clone(), true)).collect();
+    let images = StructArray::try_new(fields, columns, Some(NullBuffer::from(valid.to_vec())))
+        .map_err(|e| defect("the pictures cannot be put into a column").with_source(e))?;
+    Ok(Arc::new(images))
+}
+
+/// Every batch that goes back: the columns of results by name, and the reasons.
+pub(crate) fn batch(
+    mut columns: Vec<(String, ArrayRef)>,
+    errors: Vec<Option<String>>,
+) -> Result<RecordBatch> {
+    columns.push(("error".to_owned(), Arc::new(StringArray::from(errors))));
+    let nullable = columns.into_iter().map(|(name, column)| (name, column, true));
+    RecordBatch::try_from_iter_with_nullable(nullable)
         .map_err(|e| defect("the columns do not make a batch").with_source(e))
 }
 
-fn defect(what: &str) -> Error {
+pub(crate) fn defect(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("A defect of sparkdl: {what}. Please report it."))
 }
 

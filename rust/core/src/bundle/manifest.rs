@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::damaged;
 use crate::image::{ChannelOrder, InputSpec, Normalization};
 use crate::options::MAX_SIDE;
+use crate::values::{Dtype, MAX_VALUES, Port};
 use crate::{Error, Result};
 
 pub(super) const FILE: &str = "manifest.json";
@@ -12,9 +13,6 @@ pub(super) const MAX_BYTES: u64 = 16 << 20;
 const FORMAT: &str = "sparkdl-bundle";
 const VERSION: u32 = 1;
 pub(crate) const TENSORS_VERSION: u32 = 2;
-const DTYPES: [&str; 6] = ["bool", "float32", "float64", "int32", "int64", "uint8"];
-/// Values of one picture's input or output: keeps every product below far from overflow.
-const MAX_VALUES: usize = 1 << 28;
 
 /// What a bundle says of itself, of which there are two versions.
 #[derive(Debug, Clone)]
@@ -48,11 +46,19 @@ pub(crate) struct TensorManifest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct TensorSpec {
     /// What the model calls it.
-    name: String,
+    pub(crate) name: String,
     pub(crate) tensor: String,
     dtype: String,
     /// Without the batch dimension; null is any size.
     shape: Vec<Option<usize>>,
+}
+
+impl TensorSpec {
+    pub(crate) fn port(&self) -> Port {
+        // Checked when the manifest was read.
+        let dtype = Dtype::named(&self.dtype).unwrap_or(Dtype::Float32);
+        Port { name: self.name.clone(), dtype, shape: self.shape.clone() }
+    }
 }
 
 /// What a bundle says of a network for pictures.
@@ -86,11 +92,11 @@ pub(crate) struct GraphMember {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Input {
     pub(crate) tensor: String,
-    height: usize,
-    width: usize,
-    channels: usize,
-    channel_order: String,
-    normalization: String,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+    pub(crate) channel_order: String,
+    pub(crate) normalization: String,
 }
 
 /// The tensors that may be fetched; at least one is there.
@@ -167,11 +173,9 @@ impl TensorManifest {
             }
             for spec in specs {
                 let TensorSpec { name, dtype, shape, .. } = spec;
-                if !DTYPES.contains(&dtype.as_str()) {
-                    return Err(wrong(
-                        field,
-                        format!("gives {name} the type {dtype}; there are {}", DTYPES.join(", ")),
-                    ));
+                if Dtype::named(dtype).is_none() {
+                    let known = Dtype::ALL.map(Dtype::name).join(", ");
+                    return Err(wrong(field, format!("gives {name} the type {dtype}; there are {known}")));
                 }
                 let values =
                     shape.iter().flatten().try_fold(1_usize, |product, side| product.checked_mul(*side));

@@ -1,0 +1,309 @@
+//! A column of numbers, arrays or MLlib vectors, read as rows of one of a graph's inputs.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array, Int8Array, Int32Array, ListArray, StructArray,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int8Type, Int32Type, Int64Type, UInt8Type,
+};
+
+use crate::values::{Dtype, MAX_VALUES, Port, Values};
+use crate::{Error, ErrorKind, Result};
+
+/// Where the numbers of a row are, and its shape.
+pub(crate) struct RowPlace {
+    pub(crate) dims: Vec<usize>,
+    numbers: Range<usize>,
+}
+
+/// One column of a batch, checked against the input that it feeds.
+pub(crate) struct Feed {
+    port: Port,
+    rows: Option<NullBuffer>,
+    levels: Vec<Level>,
+    /// Where the numbers of the first row begin in what `levels` count.
+    base: usize,
+    /// Of the input's type; what does not fit it is null.
+    numbers: ArrayRef,
+    /// As they came.
+    given: ArrayRef,
+    misfits: Misfits,
+}
+
+/// Sparse vectors that the input cannot take, by row: their sizes. They are not written out.
+type Misfits = HashMap<usize, usize>;
+
+enum Level {
+    Small(OffsetBuffer<i32>, Option<NullBuffer>),
+    Large(OffsetBuffer<i64>, Option<NullBuffer>),
+    Fixed(usize, Option<NullBuffer>),
+}
+
+impl Level {
+    /// Where the entries of these lists are.
+    fn entries(&self, lists: &Range<usize>) -> Range<usize> {
+        // Arrow's own offsets are ascending and not negative.
+        match self {
+            Level::Small(offsets, _) => offsets[lists.start] as usize..offsets[lists.end] as usize,
+            Level::Large(offsets, _) => offsets[lists.start] as usize..offsets[lists.end] as usize,
+            Level::Fixed(size, _) => lists.start * size..lists.end * size,
+        }
+    }
+
+    fn nulls(&self) -> Option<&NullBuffer> {
+        match self {
+            Level::Small(_, nulls) | Level::Large(_, nulls) | Level::Fixed(_, nulls) => nulls.as_ref(),
+        }
+    }
+}
+
+impl Feed {
+    /// Takes numbers, booleans, lists of them of any depth, or MLlib vectors; anything else is kind `InvalidBatch`.
+    pub(crate) fn try_new(port: &Port, column: &ArrayRef) -> Result<Feed> {
+        let (column, misfits) = match column.data_type() {
+            kind if is_vector(kind) => dense(port, column.as_struct()),
+            _ => (column.clone(), Misfits::new()),
+        };
+        let length = column.len();
+        let rows = column.logical_nulls();
+        let (mut levels, mut array) = (Vec::new(), column.clone());
+        while let Some((level, inner)) = list(&array) {
+            levels.push(level);
+            array = inner;
+        }
+        check_type(port, column.data_type(), array.data_type(), levels.len())?;
+        let whole = levels.iter().fold(0..length, |lists, level| level.entries(&lists));
+        // A batch may be a slice of a larger one: only its own numbers are converted.
+        let given = array.slice(whole.start, whole.len());
+        let options = CastOptions { safe: true, ..CastOptions::default() };
+        let numbers = cast_with_options(&given, &arrow_type(port.dtype), &options)
+            .map_err(|e| refused(port, column.data_type()).with_source(e))?;
+        Ok(Feed { port: port.clone(), rows, levels, base: whole.start, numbers, given, misfits })
+    }
+
+    /// Where a row is, or why it cannot be used.
+    pub(crate) fn place(&self, row: usize) -> std::result::Result<RowPlace, String> {
+        let name = &self.port.name;
+        if self.rows.as_ref().is_some_and(|rows| rows.is_null(row)) {
+            return Err(format!("no value for the input {name} (null)"));
+        }
+        if let Some(size) = self.misfits.get(&row) {
+            return Err(self.wrong_count(*size));
+        }
+        let mut dims = Vec::with_capacity(self.levels.len());
+        let mut lists = row..row + 1;
+        for (depth, level) in self.levels.iter().enumerate() {
+            if depth > 0
+                && level.nulls().is_some_and(|nulls| nulls.slice(lists.start, lists.len()).null_count() > 0)
+            {
+                return Err(format!("a null inside of the value for the input {name}"));
+            }
+            let entries = level.entries(&lists);
+            let length = entries.len() / lists.len().max(1);
+            if lists.clone().any(|list| level.entries(&(list..list + 1)).len() != length) {
+                return Err(format!(
+                    "the arrays inside of the value for the input {name} are not of one length"
+                ));
+            }
+            dims.push(length);
+            lists = entries;
+        }
+        let numbers = lists.start - self.base..lists.end - self.base;
+        let dims = self.fitted(dims)?;
+        self.check_nulls(&numbers)?;
+        Ok(RowPlace { dims, numbers })
+    }
+
+    /// The shape of a row with these lengths, nested or flat.
+    fn fitted(&self, found: Vec<usize>) -> std::result::Result<Vec<usize>, String> {
+        let Port { name, shape, .. } = &self.port;
+        if found.len() == shape.len() && shape.len() != 1 {
+            let fits = found.iter().zip(shape).all(|(found, side)| side.is_none_or(|side| side == *found));
+            let takes = self.port.shown_shape();
+            let misfit = || format!("the shape {found:?}, but the input {name} takes the shape {takes}");
+            return if fits { Ok(found) } else { Err(misfit()) };
+        }
+        let count = found.first().copied().unwrap_or(1);
+        let known = self.port.least_values();
+        let whole = match shape.iter().filter(|side| side.is_none()).count() {
+            0 => (count == known).then_some(1),
+            _ => (known > 0 && count.is_multiple_of(known)).then(|| count / known),
+        };
+        let missing = whole.ok_or_else(|| self.wrong_count(count))?;
+        Ok(shape.iter().map(|side| side.unwrap_or(missing)).collect())
+    }
+
+    fn wrong_count(&self, count: usize) -> String {
+        format!(
+            "{count} numbers, but the input {} takes the shape {}",
+            self.port.name,
+            self.port.shown_shape()
+        )
+    }
+
+    fn check_nulls(&self, numbers: &Range<usize>) -> std::result::Result<(), String> {
+        let has_nulls = |array: &ArrayRef| {
+            array.nulls().is_some_and(|nulls| nulls.slice(numbers.start, numbers.len()).null_count() > 0)
+        };
+        let Port { name, dtype, .. } = &self.port;
+        if !has_nulls(&self.numbers) {
+            Ok(())
+        } else if has_nulls(&self.given) {
+            Err(format!("a null inside of the value for the input {name}"))
+        } else {
+            Err(format!("a number that {dtype} does not hold, for the input {name}"))
+        }
+    }
+
+    /// Copies rows of one shape into a tensor of that shape.
+    pub(crate) fn fill<'r>(&self, rows: impl Iterator<Item = &'r RowPlace>, tensor: &mut Values) {
+        macro_rules! copy {
+            ($tensor:expr, $kind:ty) => {{
+                let numbers = self.numbers.as_primitive::<$kind>().values();
+                let mut at = 0;
+                for row in rows {
+                    let count = row.numbers.len();
+                    $tensor[at..at + count].copy_from_slice(&numbers[row.numbers.clone()]);
+                    at += count;
+                }
+            }};
+        }
+        match tensor {
+            Values::Float32(tensor) => copy!(tensor, Float32Type),
+            Values::Float64(tensor) => copy!(tensor, Float64Type),
+            Values::Int32(tensor) => copy!(tensor, Int32Type),
+            Values::Int64(tensor) => copy!(tensor, Int64Type),
+            Values::Uint8(tensor) => copy!(tensor, UInt8Type),
+            Values::Bool(tensor) => {
+                let numbers = self.numbers.as_boolean().values();
+                let flags = rows.flat_map(|row| row.numbers.clone()).map(|index| numbers.value(index));
+                tensor.iter_mut().zip(flags).for_each(|(slot, flag)| *slot = flag);
+            }
+        }
+    }
+}
+
+fn list(array: &ArrayRef) -> Option<(Level, ArrayRef)> {
+    match array.data_type() {
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            Some((Level::Small(list.offsets().clone(), list.logical_nulls()), list.values().clone()))
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            Some((Level::Large(list.offsets().clone(), list.logical_nulls()), list.values().clone()))
+        }
+        DataType::FixedSizeList(_, size) => {
+            let list: &FixedSizeListArray = array.as_fixed_size_list();
+            let size = usize::try_from(*size).unwrap_or_default();
+            Some((Level::Fixed(size, list.logical_nulls()), list.values().clone()))
+        }
+        _ => None,
+    }
+}
+
+fn arrow_type(dtype: Dtype) -> DataType {
+    match dtype {
+        Dtype::Float32 => DataType::Float32,
+        Dtype::Float64 => DataType::Float64,
+        Dtype::Int32 => DataType::Int32,
+        Dtype::Int64 => DataType::Int64,
+        Dtype::Uint8 => DataType::UInt8,
+        Dtype::Bool => DataType::Boolean,
+    }
+}
+
+fn check_type(port: &Port, column: &DataType, number: &DataType, depth: usize) -> Result<()> {
+    let number_fits = match port.dtype {
+        Dtype::Bool => *number == DataType::Boolean,
+        Dtype::Float32 | Dtype::Float64 => number.is_numeric() || *number == DataType::Boolean,
+        Dtype::Int32 | Dtype::Int64 | Dtype::Uint8 => number.is_integer() || *number == DataType::Boolean,
+    };
+    let depth_fits = match port.shape.as_slice() {
+        [] => depth == 0,
+        [None | Some(1)] => depth <= 1,
+        shape => depth == 1 || depth == shape.len(),
+    };
+    if number_fits && depth_fits { Ok(()) } else { Err(refused(port, column)) }
+}
+
+fn refused(port: &Port, column: &DataType) -> Error {
+    let Port { name, dtype, shape } = port;
+    let takes = match shape.len() {
+        0 => "numbers".to_owned(),
+        1 => "arrays or vectors".to_owned(),
+        rank => format!("arrays nested {rank} deep, or flat arrays or vectors"),
+    };
+    let shape = port.shown_shape();
+    Error::new(
+        ErrorKind::InvalidBatch,
+        format!(
+            "The column for the input {name} is of type {column}, but the input is {dtype} of shape {shape}: it takes {takes} \
+             of such numbers."
+        ),
+    )
+}
+
+/// MLlib's vector as it travels: `struct<type, size, indices, values>`.
+fn is_vector(found: &DataType) -> bool {
+    let DataType::Struct(fields) = found else { return false };
+    let is_list = |field: &Field, of: &DataType| matches!(field.data_type(), DataType::List(item) if item.data_type() == of);
+    match fields.iter().map(Arc::as_ref).collect::<Vec<&Field>>().as_slice() {
+        [kind, size, indices, values] => {
+            *kind.data_type() == DataType::Int8
+                && *size.data_type() == DataType::Int32
+                && is_list(indices, &DataType::Int32)
+                && is_list(values, &DataType::Float64)
+        }
+        _ => false,
+    }
+}
+
+/// A column of vectors as one of flat lists.
+fn dense(port: &Port, vectors: &StructArray) -> (ArrayRef, Misfits) {
+    let kinds: &Int8Array = vectors.column(0).as_primitive::<Int8Type>();
+    let sizes: &Int32Array = vectors.column(1).as_primitive::<Int32Type>();
+    let (indices, values): (&ListArray, &ListArray) =
+        (vectors.column(2).as_list(), vectors.column(3).as_list());
+    let is_null = |row: usize| vectors.is_null(row) || values.is_null(row);
+    let is_dense = |row: usize| kinds.value(row) == 1;
+    let nulls = NullBuffer::from_iter((0..vectors.len()).map(|row| !is_null(row)));
+    let item = Arc::new(Field::new("item", DataType::Float64, true));
+    if (0..vectors.len()).all(|row| is_null(row) || is_dense(row)) {
+        let list = ListArray::new(item, values.offsets().clone(), values.values().clone(), Some(nulls));
+        return (Arc::new(list), Misfits::new());
+    }
+    let takes = port.shape.iter().copied().collect::<Option<Vec<_>>>().map(|shape| shape.iter().product());
+    let mut numbers: Vec<f64> = Vec::new();
+    let mut lengths = Vec::with_capacity(vectors.len());
+    let mut misfits = Misfits::new();
+    for row in 0..vectors.len() {
+        let start = numbers.len();
+        if !is_null(row) {
+            let values = values.value(row);
+            let values = values.as_primitive::<Float64Type>().values();
+            let size = usize::try_from(sizes.value(row)).unwrap_or_default();
+            if is_dense(row) {
+                numbers.extend_from_slice(values);
+            } else if takes.is_some_and(|takes: usize| takes != size) || start + size > MAX_VALUES {
+                misfits.insert(row, size);
+            } else {
+                numbers.resize(start + size, 0.0);
+                let indices = indices.value(row);
+                for (index, value) in indices.as_primitive::<Int32Type>().values().iter().zip(values) {
+                    let slot = usize::try_from(*index).ok().and_then(|index| numbers.get_mut(start + index));
+                    slot.into_iter().for_each(|slot| *slot = *value);
+                }
+            }
+        }
+        lengths.push(numbers.len() - start);
+    }
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    (Arc::new(ListArray::new(item, offsets, Arc::new(Float64Array::from(numbers)), Some(nulls))), misfits)
+}

@@ -1,0 +1,154 @@
+//! What inputs and outputs of a graph are, and tensors of the types that they may have.
+
+use std::fmt;
+
+use tensorflow::{DataType, FetchToken, Operation, SessionRunArgs, Tensor};
+
+/// The type of a tensor's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Dtype {
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    Uint8,
+    Bool,
+}
+
+impl Dtype {
+    pub(crate) const ALL: [Dtype; 6] =
+        [Dtype::Bool, Dtype::Float32, Dtype::Float64, Dtype::Int32, Dtype::Int64, Dtype::Uint8];
+
+    /// As Keras and TensorFlow spell it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Dtype::Float32 => "float32",
+            Dtype::Float64 => "float64",
+            Dtype::Int32 => "int32",
+            Dtype::Int64 => "int64",
+            Dtype::Uint8 => "uint8",
+            Dtype::Bool => "bool",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Dtype> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    pub(crate) fn tensorflow(self) -> DataType {
+        match self {
+            Dtype::Float32 => DataType::Float,
+            Dtype::Float64 => DataType::Double,
+            Dtype::Int32 => DataType::Int32,
+            Dtype::Int64 => DataType::Int64,
+            Dtype::Uint8 => DataType::UInt8,
+            Dtype::Bool => DataType::Bool,
+        }
+    }
+
+    /// Bytes of one number.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Dtype::Float64 | Dtype::Int64 => 8,
+            Dtype::Float32 | Dtype::Int32 => 4,
+            Dtype::Uint8 | Dtype::Bool => 1,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Numbers of one row, at most: keeps every product far from overflow.
+pub(crate) const MAX_VALUES: usize = 1 << 28;
+
+/// An input or output of a graph on tensors.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Port {
+    /// What the model calls it.
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    /// Without the batch dimension; `None` is any size.
+    pub(crate) shape: Vec<Option<usize>>,
+}
+
+impl Port {
+    /// `[3, ?]`
+    pub(crate) fn shown_shape(&self) -> String {
+        let sides: Vec<String> =
+            self.shape.iter().map(|side| side.map_or("?".to_owned(), |side| side.to_string())).collect();
+        format!("[{}]", sides.join(", "))
+    }
+
+    /// Numbers of one row; sides of any size count once.
+    pub(crate) fn least_values(&self) -> usize {
+        self.shape.iter().flatten().product()
+    }
+}
+
+/// A tensor, by the type of its numbers.
+#[derive(Debug)]
+pub(crate) enum Values {
+    Float32(Tensor<f32>),
+    Float64(Tensor<f64>),
+    Int32(Tensor<i32>),
+    Int64(Tensor<i64>),
+    Uint8(Tensor<u8>),
+    Bool(Tensor<bool>),
+}
+
+/// The same for a tensor of any type.
+macro_rules! each {
+    ($values:expr, $tensor:ident => $body:expr) => {
+        match $values {
+            Values::Float32($tensor) => $body,
+            Values::Float64($tensor) => $body,
+            Values::Int32($tensor) => $body,
+            Values::Int64($tensor) => $body,
+            Values::Uint8($tensor) => $body,
+            Values::Bool($tensor) => $body,
+        }
+    };
+}
+
+impl Values {
+    /// Zeros.
+    pub(crate) fn new(dtype: Dtype, dims: &[u64]) -> Values {
+        match dtype {
+            Dtype::Float32 => Values::Float32(Tensor::new(dims)),
+            Dtype::Float64 => Values::Float64(Tensor::new(dims)),
+            Dtype::Int32 => Values::Int32(Tensor::new(dims)),
+            Dtype::Int64 => Values::Int64(Tensor::new(dims)),
+            Dtype::Uint8 => Values::Uint8(Tensor::new(dims)),
+            Dtype::Bool => Values::Bool(Tensor::new(dims)),
+        }
+    }
+
+    pub(crate) fn dims(&self) -> &[u64] {
+        each!(self, tensor => tensor.dims())
+    }
+
+    /// Gives the tensor to a run as the value of one of the graph's outputs.
+    pub(crate) fn feed<'a>(&'a self, run: &mut SessionRunArgs<'a>, operation: &Operation, index: i32) {
+        each!(self, tensor => run.add_feed(operation, index, tensor));
+    }
+
+    /// Takes a result out of a run.
+    pub(crate) fn fetch(
+        run: &mut SessionRunArgs<'_>,
+        token: FetchToken,
+        dtype: Dtype,
+    ) -> tensorflow::Result<Values> {
+        Ok(match dtype {
+            Dtype::Float32 => Values::Float32(run.fetch(token)?),
+            Dtype::Float64 => Values::Float64(run.fetch(token)?),
+            Dtype::Int32 => Values::Int32(run.fetch(token)?),
+            Dtype::Int64 => Values::Int64(run.fetch(token)?),
+            Dtype::Uint8 => Values::Uint8(run.fetch(token)?),
+            Dtype::Bool => Values::Bool(run.fetch(token)?),
+        })
+    }
+}
