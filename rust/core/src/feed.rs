@@ -226,8 +226,7 @@ fn check_type(port: &Port, column: &DataType, number: &DataType, depth: usize) -
         Dtype::Int32 | Dtype::Int64 | Dtype::Uint8 => number.is_integer() || *number == DataType::Boolean,
     };
     let depth_fits = match port.shape.as_slice() {
-        [] => depth == 0,
-        [None | Some(1)] => depth <= 1,
+        [] | [None | Some(1)] => depth <= 1,
         shape => depth == 1 || depth == shape.len(),
     };
     if number_fits && depth_fits { Ok(()) } else { Err(refused(port, column)) }
@@ -236,7 +235,7 @@ fn check_type(port: &Port, column: &DataType, number: &DataType, depth: usize) -
 fn refused(port: &Port, column: &DataType) -> Error {
     let Port { name, dtype, shape } = port;
     let takes = match shape.len() {
-        0 => "numbers".to_owned(),
+        0 => "single numbers, or arrays of one".to_owned(),
         1 => "arrays or vectors".to_owned(),
         rank => format!("arrays nested {rank} deep, or flat arrays or vectors"),
     };

@@ -76,10 +76,10 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// `[3, ?]`
+    /// `[3, any]`
     pub(crate) fn shown_shape(&self) -> String {
         let sides: Vec<String> =
-            self.shape.iter().map(|side| side.map_or("?".to_owned(), |side| side.to_string())).collect();
+            self.shape.iter().map(|side| side.map_or("any".to_owned(), |side| side.to_string())).collect();
         format!("[{}]", sides.join(", "))
     }
 

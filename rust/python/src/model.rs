@@ -23,7 +23,7 @@ impl Model {
         Ok(Model { handle: Some(Arc::new(handle)) })
     }
 
-    /// Runs a batch of one picture column: columns `output` and `error`, as many rows, in order.
+    /// Runs a batch, as `rust/ARCHITECTURE.md` lays it out: columns of results, then `error`, as many rows, in order.
     fn run(&self, py: Python<'_>, batch: &Bound<'_, PyAny>) -> PyResult<Batch> {
         let batch = import(batch)?;
         let handle = self.handle.clone();
