@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from sparkdl.models import NamedModel, named_models
 
 _OLDEST_KERAS = (3, 11, 3)  # The first whose safe mode also holds for HDF5 files.
 _POOLINGS = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten")
+_IDLE = re.compile("^(InputLayer|Identity|ActivityRegularization|StochasticDepth|Random.*)$|Dropout|Gaussian")
+"""Layers that give their input at inference."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,14 @@ def cut(model: Any, row: NamedModel | None, what: str, built_from: NamedModel | 
     """Finds features and head of a model; refuses one that is not of the family `row`."""
     _check_picture_model(model, what)
     if built_from is None:
-        found = next((known for known in named_models() if _differences(model, known) == ""), None)
-        if row is not None and found is not row:
+        if row is None:
+            row = _family(model)
+        elif _differences(model, row):
             raise SparkDLValueError(
                 f"{what} is not a {row.name}: {_differences(model, row)}. Name the network it is, or export "
                 "it as a bundle.",
                 "InvalidModel",
             )
-        row = found
     else:
         row = built_from
     features = _features(model, row)
@@ -138,11 +141,11 @@ def _load_whole(path: Path) -> Any:
 
 
 def _build(row: NamedModel, include_top: bool, arguments: dict[str, Any]) -> Any:
-    keras()
-    function = getattr(importlib.import_module(row.keras_module), row.keras_class)
+    function = getattr(keras().applications, row.keras_class)
     shape = (row.height, row.width, 3)
+    given = {"input_shape": shape, **row.keras_arguments, **arguments}
     try:
-        return function(**{"weights": None, "include_top": include_top, "input_shape": shape, **arguments})
+        return function(**{"weights": None, "include_top": include_top, **given})
     except (TypeError, ValueError) as error:
         raise SparkDLValueError(
             f"Keras' {row.name} refuses {arguments}: {error}", "InvalidArgument"
@@ -177,31 +180,61 @@ def _check_picture_model(model: Any, what: str) -> None:
         )
 
 
+def _family(model: Any) -> NamedModel | None:
+    """The row whose layers the model has; of several, which differ in width, one that is as wide if there is one."""
+    fitting = [row for row in named_models() if not _differences(model, row)]
+    widths = [(row, _feature_map(model, row)) for row in fitting]
+    as_wide = (row for row, features in widths if features.shape[-1] == row.features[-1])
+    return next(as_wide, fitting[0] if fitting else None)
+
+
 def _differences(model: Any, row: NamedModel) -> str:
     """What tells a model from the family: empty where nothing does."""
-    body = _body(model, row.feature_layer)
-    if body is None:
+    features = _feature_map(model, row)
+    if features is None:
         return f"it has no layer {row.feature_layer}"
-    found = _layer_counts(body)
-    wanted = _family_counts(row)
-    best = min(wanted, key=lambda counts: sum(((counts - found) + (found - counts)).values()))
-    parts = [f"{n} more {name}" for name, n in sorted((found - best).items())]
-    parts += [f"{n} fewer {name}" for name, n in sorted((best - found).items())]
+    found = layer_counts(model, features)
+    wanted = collections.Counter(row.layers)
+    if row.published_rescaling is not None and found["Rescaling"] == wanted["Rescaling"] + 1:
+        wanted["Rescaling"] += 1
+    parts = [f"{n} more {name}" for name, n in sorted((found - wanted).items())]
+    parts += [f"{n} fewer {name}" for name, n in sorted((wanted - found).items())]
     return f"up to the layer {row.feature_layer} it has {', '.join(parts)}" if parts else ""
 
 
-def _body(model: Any, feature_layer: str) -> Any | None:
-    """The layers up to the features, of the model or of a network inside it that takes its input as it is."""
+def _feature_map(model: Any, row: NamedModel) -> Any | None:
+    """The family's features, of the model or of a network inside it that takes its input as it is."""
+    features = _own_feature_map(model, row)
+    if features is not None:
+        return features
     module = keras()
-    names = {layer.name for layer in model.layers}
-    if feature_layer in names:
-        return module.Model(model.inputs, _output_of(model, feature_layer))
     for layer in model.layers:
         if isinstance(layer, module.Model) and layer.inputs and _takes_the_input(model, layer):
-            body = _body(layer, feature_layer)
-            if body is not None:
-                return body
+            features = _feature_map(layer, row)
+            if features is not None:
+                return features
     return None
+
+
+def _own_feature_map(model: Any, row: NamedModel) -> Any | None:
+    """The output of the row's feature layer; where Keras only counted it, of the one with the same layers before it."""
+    counted = re.sub(r"_\d+$", "", row.feature_layer)
+    same = [
+        node.outputs[0]
+        for node in _nodes(model)
+        if re.fullmatch(rf"{counted}(_\d+)?", node.operation.name)
+        and _snake_case(type(node.operation).__name__) == counted
+    ]
+    if not same:
+        return _output_of(model, row.feature_layer)
+    wanted = collections.Counter(row.layers)
+    return next((tensor for tensor in same if layer_counts(model, tensor) == wanted), same[0])
+
+
+def _snake_case(name: str) -> str:
+    from keras.src.utils.naming import to_snake_case
+
+    return str(to_snake_case(name))
 
 
 def _takes_the_input(model: Any, layer: Any) -> bool:
@@ -209,25 +242,27 @@ def _takes_the_input(model: Any, layer: Any) -> bool:
     return first is layer
 
 
-def _layer_counts(model: Any) -> collections.Counter[str]:
-    return collections.Counter(type(layer).__name__ for layer in model.layers)
-
-
-_FAMILIES: dict[str, list[collections.Counter[str]]] = {}
-
-
-def _family_counts(row: NamedModel) -> list[collections.Counter[str]]:
-    if row.name not in _FAMILIES:
-        counts = _layer_counts(_body(_build(row, False, {}), row.feature_layer))
-        published = counts + collections.Counter({"Rescaling": 1})
-        _FAMILIES[row.name] = [counts] if row.published_rescaling is None else [counts, published]
-    return _FAMILIES[row.name]
+def layer_counts(model: Any, output: Any) -> collections.Counter[str]:
+    """How many layers of each class a tensor of the model depends on; those that compute nothing do not count."""
+    operations: dict[int, str] = {}
+    known = {id(tensor) for tensor in model.inputs}
+    open_ends = [output]
+    while open_ends:
+        tensor = open_ends.pop()
+        if id(tensor) in known:
+            continue
+        known.add(id(tensor))
+        operation, node, _ = tensor._keras_history
+        operations[id(operation)] = type(operation).__name__
+        open_ends.extend(operation._inbound_nodes[node].input_tensors)
+    return collections.Counter(name for name in operations.values() if not _IDLE.search(name))
 
 
 def _features(model: Any, row: NamedModel | None) -> Any | None:
     """The row's feature layer, else what the last global pooling or flattening takes, else a 4-D output."""
-    if row is not None and any(layer.name == row.feature_layer for layer in model.layers):
-        return _output_of(model, row.feature_layer)
+    own = None if row is None else _own_feature_map(model, row)
+    if own is not None:
+        return own
     for node in _nodes(model):
         if type(node.operation).__name__ in _POOLINGS and len(node.input_tensors[0].shape) == 4:
             return node.input_tensors[0]
@@ -235,8 +270,8 @@ def _features(model: Any, row: NamedModel | None) -> Any | None:
     return output if len(output.shape) == 4 else None
 
 
-def _output_of(model: Any, layer: str) -> Any:
-    return next(node.outputs[0] for node in _nodes(model) if node.operation.name == layer)
+def _output_of(model: Any, layer: str) -> Any | None:
+    return next((node.outputs[0] for node in _nodes(model) if node.operation.name == layer), None)
 
 
 def _nodes(model: Any) -> list[Any]:

@@ -40,13 +40,21 @@ class NamedModel:
     name: str
     keras_module: str
     keras_class: str
+    """Its name in `keras.applications`; the module has its preprocessing."""
+    keras_arguments: dict[str, Any]
+    """What the builder is called with to get this network, as `{"alpha": 0.25}`."""
     height: int
     width: int
     channel_order: str
     normalization: str
     feature_layer: str
+    """As Keras names it in a process that built nothing before: it counts layers without a name of their own."""
+    layers: dict[str, int]
+    """How many layers of each class the features depend on, without those that compute nothing at inference."""
     features: tuple[int, ...]
     classes: int
+    parameters: int
+    """Of the network with its top, those of batch norm's statistics included."""
     top: WeightFile
     no_top: WeightFile
     published_rescaling: tuple[float, ...] | None
@@ -96,13 +104,16 @@ def _row(row: dict[str, Any]) -> NamedModel:
         name=row["name"],
         keras_module=row["kerasModule"],
         keras_class=row["kerasClass"],
+        keras_arguments=row["kerasArguments"],
         height=row["height"],
         width=row["width"],
         channel_order=row["channelOrder"],
         normalization=row["normalization"],
         feature_layer=row["featureLayer"],
+        layers=row["layers"],
         features=tuple(row["features"]),
         classes=row["classes"],
+        parameters=row["parameters"],
         top=weights["top"],
         no_top=weights["noTop"],
         published_rescaling=None if rescaling is None else tuple(rescaling),
