@@ -12,6 +12,7 @@ from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 if TYPE_CHECKING:
     from sparkdl._export import export
+    from sparkdl.models import supportedModels
     from sparkdl.persistence import PipelineLoader
     from sparkdl.transformers.deep_image_featurizer import DeepImageFeaturizer
     from sparkdl.transformers.deep_image_predictor import DeepImagePredictor
@@ -23,6 +24,7 @@ __all__ = [
     "SparkDLError",
     "SparkDLValueError",
     "export",
+    "supportedModels",
 ]
 
 # Loaded when first asked for: they need pyspark, which a machine that only exports models may not have.
@@ -31,6 +33,7 @@ _PLACES = {
     "DeepImagePredictor": "sparkdl.transformers.deep_image_predictor",
     "PipelineLoader": "sparkdl.persistence",
     "export": "sparkdl._export",
+    "supportedModels": "sparkdl.models",
 }
 
 

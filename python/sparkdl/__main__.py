@@ -1,4 +1,4 @@
-"""`python -m sparkdl export` and `python -m sparkdl describe`."""
+"""`python -m sparkdl export`, `python -m sparkdl describe` and `python -m sparkdl models`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from sparkdl import _engine
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
+from sparkdl.models import named_models
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument("bundle", help="a .sparkdl file")
     describe.add_argument("--json", action="store_true", help="say an error as one line of JSON")
     describe.set_defaults(run=_describe)
+
+    models = commands.add_parser("models", help="list the built-in models")
+    models.set_defaults(run=_models, json=False)
     return parser
 
 
@@ -100,6 +104,14 @@ def _describe(given: argparse.Namespace) -> None:
     if labels:
         fields["labels"] = f"{len(labels)} labels, from {labels[0][1]} to {labels[-1][1]}"
     print(json.dumps({**fields, "sha256": digest}, indent=1, ensure_ascii=False))
+
+
+def _models(given: argparse.Namespace) -> None:
+    print(f"{'name':20}{'input':>10}{'features':>15}{'parameters':>13}  license")
+    for row in named_models():
+        size, features = f"{row.height}x{row.width}", "x".join(map(str, row.features))
+        parameters = f"{row.parameters / 1e6:.1f} M"
+        print(f"{row.name:20}{size:>10}{features:>15}{parameters:>13}  {row.license}")
 
 
 @contextlib.contextmanager

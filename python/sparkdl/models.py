@@ -86,6 +86,15 @@ def named_models() -> list[NamedModel]:
     return list(_table().values())
 
 
+def supportedModels() -> list[NamedModel]:
+    """The built-in models: what `modelName` takes, in the order of the table.
+
+    Of use in each: `name`; `height` and `width` of its input in pixels; `features`, the shape of its last feature
+    map (height, width, channels); `parameters`, how many numbers its weights are; `license` of the published weights.
+    """
+    return named_models()
+
+
 @functools.cache
 def imagenet_labels() -> tuple[tuple[str, str], ...]:
     """Synset and label of ImageNet's 1,000 classes, in class order, as Keras spells them."""
@@ -120,3 +129,6 @@ def _row(row: dict[str, Any]) -> NamedModel:
         bundle_key=row["bundleKey"],
         license=row["license"],
     )
+
+
+supportedModels.__module__ = "sparkdl"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,19 @@ CALIBRATED_ON = 16
 """Pictures: with few, a channel that they hardly excite gets a gain that blows up rounding errors."""
 
 
+COUNTED_BEFORE = 3
+"""Layers without a name of their own that the process has built before: Keras counts on from there."""
+
+
 def network(row: NamedModel, **arguments: Any) -> Any:
     """The row's network as Keras builds it, seeded by its name; its head gives logits."""
-    builder = getattr(importlib.import_module(row.keras_module), row.keras_class)
-    model = builder(weights=None, classifier_activation=None, **arguments)
+    import keras
+
+    keras.utils.clear_session()
+    for _ in range(COUNTED_BEFORE):
+        keras.layers.Activation("relu")
+        keras.layers.Add()
+    model = _built(row, classifier_activation=None, **arguments)
     rng = np.random.default_rng(zlib.crc32(row.name.encode()))
     for layer in model.layers:
         if layer.weights:
@@ -47,20 +57,33 @@ def network(row: NamedModel, **arguments: Any) -> Any:
     return model
 
 
-def exported(row: NamedModel, pixels: Pixels, bundle: Path, file: Path) -> Outputs:
-    """Writes the row's seeded network as a bundle and as a Keras file.
+def _built(row: NamedModel, **arguments: Any) -> Any:
+    import keras
+
+    builder = getattr(keras.applications, row.keras_class)
+    given = {"weights": None, "input_shape": (row.height, row.width, 3), **row.keras_arguments}
+    return builder(**{**given, **arguments})
+
+
+def feature_map(model: Any, row: NamedModel) -> Any:
+    """The output of the row's feature layer in a model that `network` built."""
+    counted = re.fullmatch(r"(activation|add)_(\d+)", row.feature_layer)
+    name = f"{counted[1]}_{int(counted[2]) + COUNTED_BEFORE}" if counted else row.feature_layer
+    return next(operation.output for operation in model.operations if operation.name == name)
+
+
+def exported(row: NamedModel, pixels: Pixels, bundle: Path) -> Outputs:
+    """Writes the row's seeded network as a bundle, by way of Keras.
 
     Gives what Keras makes of RGB pixels [n, h, w, 3].
     """
     model = network(row)
-    reference = keras_outputs(model, row, pixels)
     sparkdl.export(row.name, bundle, weights=model)
-    model.save(file)
-    return reference
+    return keras_outputs(model, row, pixels)
 
 
-def weights_alone(row: NamedModel, pixels: Pixels, folder: Path) -> Outputs:
-    """Writes the weights of the row's seeded network in the three layouts that there are.
+def written(row: NamedModel, pixels: Pixels, folder: Path) -> Outputs:
+    """Writes the row's seeded network into a folder in every form of file that there is.
 
     Gives what Keras makes of RGB pixels [n, h, w, 3].
     """
@@ -68,17 +91,24 @@ def weights_alone(row: NamedModel, pixels: Pixels, folder: Path) -> Outputs:
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
     model = network(row)
-    model.save_weights(folder / "new.weights.h5")
-    features = type(model)(model.inputs, model.get_layer(row.feature_layer).output)
-    for name, part in {"published.h5": model, "published_notop.h5": features}.items():
-        with File(folder / name, "w") as file:
+    headless = _built(row, include_top=False)
+    weighted = [[layer for layer in part.layers if layer.weights] for part in (headless, model)]
+    for own, given in zip(*weighted, strict=False):
+        own.set_weights(given.get_weights())
+    model.save(folder / "model.keras")
+    model.save(folder / "model.h5")
+    for name, part in {"": model, "_notop": headless}.items():
+        part.save_weights(folder / f"new{name}.weights.h5")
+        with File(folder / f"published{name}.h5", "w") as file:
             save_weights_to_hdf5_group(file, part)
     return keras_outputs(model, row, pixels)
 
 
 def keras_outputs(model: Any, row: NamedModel, pixels: Pixels) -> Outputs:
-    layers = [model.get_layer(row.feature_layer).output, model.outputs[0]]
-    features, predictions = type(model)(model.inputs, layers).predict_on_batch(preprocess(row, pixels))
+    import keras
+
+    outputs = keras.Model(model.inputs, [feature_map(model, row), model.outputs[0]])
+    features, predictions = outputs.predict_on_batch(preprocess(row, pixels))
     return {
         "avg": features.mean((1, 2)),
         "max": features.max((1, 2)),

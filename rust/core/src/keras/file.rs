@@ -192,15 +192,19 @@ impl Weights {
     }
 
     /// For weights alone: matches the file's layers with those of a model that own variables, `all` of it or those
-    /// `without_top`. True where the file has them all.
-    pub(super) fn match_layers(&mut self, all: &[Place], without_top: &[Place]) -> Result<bool> {
+    /// `without_top`, behind which the file has `more` of its own. True where the file has them all.
+    pub(super) fn match_layers(
+        &mut self,
+        all: &[Place],
+        without_top: &[Place],
+        more: usize,
+    ) -> Result<bool> {
         if matches!(self.layout, Layout::Paths) {
-            for place in all.iter().filter(|place| !without_top.contains(place)) {
-                if self.hdf5.has_array(&format!("{}/vars/0", place.path))? {
-                    return Ok(true);
-                }
-            }
-            return Ok(false);
+            let classifier = all.iter().rfind(|place| !without_top.contains(place));
+            return match classifier {
+                Some(place) => self.hdf5.has_array(&format!("{}/vars/0", place.path)),
+                None => Ok(true),
+            };
         }
         let mut found = Vec::new();
         for name in self.hdf5.strings("", LAYER_NAMES)?.unwrap_or_default() {
@@ -208,9 +212,10 @@ impl Weights {
                 found.push(name);
             }
         }
-        let owners = [all, without_top].into_iter().find(|owners| owners.len() == found.len());
-        let owners = owners.ok_or_else(|| {
-            let (found, all, rest) = (found.len(), all.len(), without_top.len());
+        let fitting = [(all, 0), (without_top, more)];
+        let owners = fitting.into_iter().find(|(owners, more)| owners.len() + more == found.len());
+        let (owners, _) = owners.ok_or_else(|| {
+            let (found, all, rest) = (found.len(), all.len(), without_top.len() + more);
             refused(
                 self.shown(),
                 &format!(

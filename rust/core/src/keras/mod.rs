@@ -2,6 +2,7 @@
 
 mod calls;
 mod emit;
+mod family;
 mod file;
 mod fold;
 mod hdf5;
@@ -11,9 +12,9 @@ mod layers;
 mod model;
 mod operations;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, Cursor, Seek, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,9 +24,10 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::bundle::{TENSORS_VERSION, digest_of, hex};
-use crate::named_models::{imagenet_labels, named_models};
+use crate::named_models::imagenet_labels;
 use crate::options::KerasOptions;
 use crate::{Error, ErrorKind, Options, Result, pool};
+use family::Row;
 use file::KerasFile;
 use ir::{DTYPES, Graph, Tensor};
 use model::Wanted;
@@ -33,9 +35,6 @@ use model::Wanted;
 const INPUT: &str = "image";
 /// Where Keras' EfficientNets normalize; behind it, the published weights want a factor more.
 const NORMALIZATION: &str = "normalization";
-
-/// How Keras builds the networks of the table, as `tests/fixtures/make_networks.py` writes it.
-const NETWORKS: &[u8] = include_bytes!("../../networks.zip");
 
 /// What a file that cannot be used gives.
 fn refused(shown: &str, what: &str) -> Error {
@@ -132,32 +131,24 @@ fn source(options: &KerasOptions, file: &KerasFile) -> Result<Value> {
 
 /// A network of the table.
 fn convert_named(options: &KerasOptions) -> Result<()> {
-    let row = named_row(&options.model_name)?;
+    let row = Row::of(&options.model_name)?;
     let mut file = KerasFile::open(&options.file)?;
     let shown = file.weights.shown().to_owned();
     let size = Some([row.height, row.width]);
-    let chosen = match options.feature_layer.as_str() {
-        "" => row.feature_layer.as_str(),
-        layer => layer,
-    };
-    let layers = [row.feature_layer.as_str(), chosen];
-    let mut wanted = Wanted { size, layers: &layers, outputs: true, scaled: None };
     let own = file.model.take();
     let alone = own.is_none();
-    let model = match own {
-        Some(model) => {
-            if !model::has_layer(&model, &row.feature_layer) {
-                return Err(no_feature_map(&row, &shown));
-            }
-            model
-        }
-        None => {
-            let model = network(&row.name)?;
-            let (all, without_top) = model::owners(&model, &row.feature_layer);
-            wanted.outputs = file.weights.match_layers(&all, &without_top)?;
-            model
-        }
-    };
+    let model = own.map_or_else(|| row.network(), Ok)?;
+    let feature_layer = row.feature_layer_of(&model).ok_or_else(|| no_feature_map(&row, &shown))?;
+    // By the table's name it is meant whatever name it has in the file.
+    let named = Some(options.feature_layer.as_str()).filter(|name| !name.is_empty());
+    let named = named.unwrap_or(&row.feature_layer);
+    let chosen = if named == row.feature_layer { feature_layer.as_str() } else { named };
+    let layers = [feature_layer.as_str(), chosen];
+    let mut wanted = Wanted { size, layers: &layers, outputs: true, scaled: None };
+    if alone {
+        let (all, without_top) = model::owners(&model, &feature_layer);
+        wanted.outputs = file.weights.match_layers(&all, &without_top, row.layers_behind_features())?;
+    }
     if let (true, true, Some(factors)) = (alone, options.published, row.published_rescaling.as_deref()) {
         wanted.scaled = Some((NORMALIZATION, factors));
     }
@@ -175,10 +166,12 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     if let Some(node) = graph.nodes.get_mut(input.node) {
         INPUT.clone_into(&mut node.name);
     }
-    if built.layers.get(&row.feature_layer).is_none_or(|tensor| tensor.rank() != 4) {
+    if built.layers.get(&feature_layer).is_none_or(|tensor| tensor.rank() != 4) {
         return Err(no_feature_map(&row, &shown));
     }
-    check_family(&row, &model, &shown)?;
+    if let Some(difference) = row.difference(&model, &feature_layer) {
+        return Err(refused(&shown, &difference));
+    }
     let features = built.layers.get(chosen).filter(|tensor| tensor.rank() > 1);
     let features = features.ok_or_else(|| {
         let close = close_names(chosen, built.layers.keys()).join(", ");
@@ -231,7 +224,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
             "channelOrder": row.channel_order, "normalization": row.normalization,
         },
         "outputs": described,
-        "featureLayer": chosen,
+        "featureLayer": named,
         "labels": labels,
         "graph": {"file": "graph.pb", "sha256": ""},
         "source": source(options, &file)?,
@@ -312,66 +305,4 @@ impl<W: Write + Seek> Write for Hashed<'_, W> {
     fn flush(&mut self) -> std::io::Result<()> {
         self.into.flush()
     }
-}
-
-/// Refuses a model that has the feature layer of the family but is another network: VGG19 is no VGG16.
-fn check_family(row: &Row, model: &Value, shown: &str) -> Result<()> {
-    let expected = model::classes_before(&network(&row.name)?, &row.feature_layer);
-    let found = model::classes_before(model, &row.feature_layer);
-    let classes: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
-    for class in classes {
-        let count = |counts: &BTreeMap<String, usize>| counts.get(class).copied().unwrap_or(0);
-        let (found, expected) = (count(&found), count(&expected));
-        // Keras adds one where its published weights want it.
-        let published = class == "Rescaling" && found == expected + 1;
-        if found != expected && !published {
-            let (name, layer) = (&row.name, &row.feature_layer);
-            return Err(refused(
-                shown,
-                &format!(
-                    "it is no {name}: up to {layer} it has {found} layers {class}, {name} has {expected}"
-                ),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The configuration of a network of the table, as Keras builds it.
-fn network(name: &str) -> Result<Value> {
-    fn broken(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-        Error::new(ErrorKind::Internal, "The networks of the table cannot be read.").with_source(cause)
-    }
-    let mut networks = zip::ZipArchive::new(Cursor::new(NETWORKS)).map_err(broken)?;
-    let member = networks.by_name(&format!("{name}.json")).map_err(broken)?;
-    serde_json::from_reader(member).map_err(broken)
-}
-
-/// What the table says of a family.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    name: String,
-    height: usize,
-    width: usize,
-    channel_order: String,
-    normalization: String,
-    feature_layer: String,
-    published_rescaling: Option<Vec<f32>>,
-    license: String,
-}
-
-#[derive(serde::Deserialize)]
-struct Table {
-    models: Vec<Row>,
-}
-
-fn named_row(name: &str) -> Result<Row> {
-    let table: Table = serde_json::from_str(named_models())
-        .map_err(|e| Error::new(ErrorKind::Internal, "The table of models cannot be read.").with_source(e))?;
-    let known: Vec<String> = table.models.iter().map(|row| row.name.clone()).collect();
-    table.models.into_iter().find(|row| row.name == name).ok_or_else(|| {
-        let known = known.join(", ");
-        Error::new(ErrorKind::InvalidArgument, format!("There is no model {name:?}; there are {known}."))
-    })
 }

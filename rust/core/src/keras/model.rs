@@ -383,9 +383,10 @@ pub(super) fn owners(model: &Value, before: &str) -> (Vec<Place>, Vec<Place>) {
     (all, without_top)
 }
 
-pub(super) fn has_layer(model: &Value, name: &str) -> bool {
+/// Name and class of every layer, in the order of the configuration.
+pub(super) fn layers(model: &Value) -> impl Iterator<Item = (&str, &str)> {
     let listed = model.pointer("/config/layers").and_then(Value::as_array);
-    listed.into_iter().flatten().any(|entry| name_of(entry) == name)
+    listed.into_iter().flatten().map(|entry| (name_of(entry), text(entry, "class_name")))
 }
 
 fn text<'v>(entry: &'v Value, key: &str) -> &'v str {
@@ -460,7 +461,7 @@ fn shape_of(value: &Value) -> Option<Shape> {
 }
 
 /// Keras' own rule: `MobileNetV2` → `mobile_net_v2`, `Conv2D` → `conv2d`.
-fn snake_case(class: &str) -> String {
+pub(super) fn snake_case(class: &str) -> String {
     // Keras names this class otherwise where it saves it than where it has its variables.
     let class = if class == "GroupQueryAttention" { "GroupedQueryAttention" } else { class };
     let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();

@@ -15,6 +15,7 @@ import sparkdl.engine.{Manifest, Native, WeightFile}
  * @param normalization "tf", "caffe", "torch" or "none": how bytes become floats
  * @param features shape of the last feature map: height, width, channels
  * @param classes number of scores
+ * @param parameters how many numbers the weights of the whole network are, batch norm's statistics included
  * @param license licence of the published weights
  */
 final case class NamedModel(
@@ -25,6 +26,7 @@ final case class NamedModel(
     normalization: String,
     features: Seq[Int],
     classes: Int,
+    parameters: Long,
     license: String,
     private[sparkdl] val bundleKey: String,
     private[sparkdl] val weights: WeightFile
@@ -61,6 +63,7 @@ object NamedModels {
     normalization = node.get("normalization").asText,
     features = node.get("features").elements().asScala.map(_.asInt).toVector,
     classes = node.get("classes").asInt,
+    parameters = node.get("parameters").asLong,
     license = node.get("license").asText,
     bundleKey = node.get("bundleKey").asText,
     weights = weightFile(node.get("weights").get("top"))

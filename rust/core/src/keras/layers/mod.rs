@@ -54,11 +54,18 @@ pub(super) fn is_of_applications(class: &str) -> bool {
     matches!(class, "CustomScaleLayer" | "LayerScale" | "StochasticDepth")
 }
 
-/// Whether a layer of the networks of `keras.applications` has variables.
+/// Whether a layer of the networks of `keras.applications` has variables, its own or those of the layers inside of it.
 pub(super) fn owns_variables(class: &str, config: &Value) -> bool {
     match class {
         "BatchNormalization" | "Conv2D" | "Dense" | "DepthwiseConv2D" | "LayerNormalization"
         | "LayerScale" | "SeparableConv2D" => true,
+        "Functional" | "Model" | "Sequential" => {
+            let inner = config.get("layers").and_then(Value::as_array);
+            inner.into_iter().flatten().any(|layer| {
+                let class = layer.get("class_name").and_then(Value::as_str).unwrap_or_default();
+                owns_variables(class, layer.get("config").unwrap_or(&Value::Null))
+            })
+        }
         // What it adapted to; a mean that is an argument is none.
         "Normalization" => config.get("mean").is_none_or(Value::is_null),
         _ => false,
