@@ -181,10 +181,11 @@ def _check_picture_model(model: Any, what: str) -> None:
 
 
 def _family(model: Any) -> NamedModel | None:
-    """The row whose layers the model has; of several, which differ in width, one that is as wide if there is one."""
+    """The row whose layers the model has; of several, which differ in width, one that is as wide."""
     fitting = [row for row in named_models() if not _differences(model, row)]
-    widths = [(row, _feature_map(model, row)) for row in fitting]
-    as_wide = (row for row, features in widths if features.shape[-1] == row.features[-1])
+    features = [_feature_map(model, row) for row in fitting]
+    widths = [tensor.shape[-1] for tensor in features if tensor is not None]
+    as_wide = (row for row, width in zip(fitting, widths, strict=True) if width == row.features[-1])
     return next(as_wide, fitting[0] if fitting else None)
 
 
@@ -217,7 +218,7 @@ def _feature_map(model: Any, row: NamedModel) -> Any | None:
 
 
 def _own_feature_map(model: Any, row: NamedModel) -> Any | None:
-    """The output of the row's feature layer; where Keras only counted it, of the one with the same layers before it."""
+    """The row's feature layer's output; of layers Keras only counted, the one with the same before it."""
     counted = re.sub(r"_\d+$", "", row.feature_layer)
     same = [
         node.outputs[0]
@@ -243,7 +244,7 @@ def _takes_the_input(model: Any, layer: Any) -> bool:
 
 
 def layer_counts(model: Any, output: Any) -> collections.Counter[str]:
-    """How many layers of each class a tensor of the model depends on; those that compute nothing do not count."""
+    """How many layers of each class a tensor of the model depends on, without those that compute nothing."""
     operations: dict[int, str] = {}
     known = {id(tensor) for tensor in model.inputs}
     open_ends = [output]

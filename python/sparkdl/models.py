@@ -48,9 +48,9 @@ class NamedModel:
     channel_order: str
     normalization: str
     feature_layer: str
-    """As Keras names it in a process that built nothing before: it counts layers without a name of their own."""
+    """As a new process names it: Keras counts layers without a name of their own."""
     layers: dict[str, int]
-    """How many layers of each class the features depend on, without those that compute nothing at inference."""
+    """How many layers of each class the features depend on, without those idle at inference."""
     features: tuple[int, ...]
     classes: int
     parameters: int
@@ -89,8 +89,9 @@ def named_models() -> list[NamedModel]:
 def supportedModels() -> list[NamedModel]:
     """The built-in models: what `modelName` takes, in the order of the table.
 
-    Of use in each: `name`; `height` and `width` of its input in pixels; `features`, the shape of its last feature
-    map (height, width, channels); `parameters`, how many numbers its weights are; `license` of the published weights.
+    Of use in each: `name`; `height` and `width` of its input in pixels; `features`, the shape of its last
+    feature map (height, width, channels); `parameters`, how many numbers its weights are; `license` of the
+    published weights.
     """
     return named_models()
 

@@ -47,7 +47,7 @@ def batch(files: list[bytes]) -> pa.RecordBatch:
 
 
 def apart(function: Any, *arguments: Any) -> Any:
-    """Runs a function in a process of its own: what Keras takes for the larger networks is given back at its end."""
+    """Runs a function in a process of its own, which gives back what Keras takes for the larger networks."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
 

@@ -1,7 +1,7 @@
 """Compares every network of the table with Keras, in each form of file that it can come in: `make zoo`.
 
-Weights are seeded (see `seeded`). Prints a line for each network and writes all as a table to dist/zoo.md; exit code
-1 where a difference is above the tolerance or a file was refused. Each network has a process of its own.
+Weights are seeded (see `seeded`). Prints a line for each network and writes all as a table to dist/zoo.md.
+Ends with 1 where a difference is above the tolerance or a file was refused. Each network has its own process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEAD = "| network | parameters | file | features | scores | seconds to convert |
 
 
 def measured(row: NamedModel, folder: Path) -> list[dict[str, Any]]:
-    """One entry for each file: how far features and scores are from those of Keras, how long converting took."""
+    """For each file: how far features and scores are from those of Keras, and how long converting took."""
     files, pixels = comparison.pictures(row, PICTURES)
     reference = comparison.apart(seeded.written, row, pixels, folder)
     comparison.assert_tells_pictures_apart(reference)

@@ -193,12 +193,7 @@ impl Weights {
 
     /// For weights alone: matches the file's layers with those of a model that own variables, `all` of it or those
     /// `without_top`, behind which the file has `more` of its own. True where the file has them all.
-    pub(super) fn match_layers(
-        &mut self,
-        all: &[Place],
-        without_top: &[Place],
-        more: usize,
-    ) -> Result<bool> {
+    pub(super) fn match_layers(&mut self, all: &[Place], without_top: &[Place], more: usize) -> Result<bool> {
         if matches!(self.layout, Layout::Paths) {
             let classifier = all.iter().rfind(|place| !without_top.contains(place));
             return match classifier {

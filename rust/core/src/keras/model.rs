@@ -122,7 +122,11 @@ impl Walk<'_> {
             let config = value.get("config").ok_or_else(broken)?;
             let name = Some(name_of(value)).filter(|name| !name.is_empty()).ok_or_else(broken)?;
             let module = value.get("module").and_then(Value::as_str).unwrap_or("keras.layers");
-            let operation = module.starts_with("keras.src.ops") || module.starts_with("keras.ops");
+            let named = module.starts_with("keras.src.ops") || module.starts_with("keras.ops");
+            // HDF5 files do not say the module: there it is layers that can be trained or have a type.
+            let of_layer = ["trainable", "dtype"].iter().any(|key| config.get(key).is_some());
+            let bare = value.get("module").is_none() && !of_layer;
+            let operation = named || (bare && class != "InputLayer" && !is_model(class));
             let layer = module.starts_with("keras.layers") || module.starts_with("keras.src.layers");
             let application =
                 module.starts_with("keras.src.applications") && layers::is_of_applications(class);
