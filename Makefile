@@ -52,7 +52,7 @@ SITE := $(CURDIR)/target/site
 export SPARKDL_TEST_JAR := $(CURDIR)/$(JAR)
 export SPARKDL_TEST_SITE := $(SITE)
 
-.PHONY: help setup build check-contents test demo bench format lint lock clean
+.PHONY: help setup build check-contents test demo bench zoo format lint lock clean
 help:  ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
@@ -126,6 +126,11 @@ bench: build $(ONNX)/done  ## Pictures per second and memory, ours and the rival
 	cargo build --release $(CARGO_FLAGS) -p sparkdl-core --example throughput
 	SPARKDL_BENCH_ONNX=$(ONNX) $(PY) tests/bench/bench.py
 	PYTHONPATH=$(SITE) $(PY) tests/bench/loading.py
+
+# ZOO: names of networks, to compare some; each takes a minute or so.
+zoo: build  ## Every built-in network in every form of Keras file, compared with Keras: dist/zoo.md
+	PYTHONPATH=$(SITE) $(PY) tests/fixtures/make_named_models.py --check $(addprefix --only ,$(ZOO))
+	PYTHONPATH=$(SITE) $(PY) tests/zoo/zoo.py $(ZOO)
 
 format: setup  ## Format the three languages
 	cargo fmt

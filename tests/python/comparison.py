@@ -19,6 +19,24 @@ from sparkdl.models import NamedModel
 TOLERANCE = 1e-4
 """Of max|a - b| / max|b|."""
 
+FAMILIES = (
+    "InceptionV3",
+    "InceptionResNetV2",
+    "Xception",
+    "ResNet50",
+    "ResNet50V2",
+    "VGG16",
+    "MobileNet_0.25",
+    "MobileNetV2_0.35",
+    "MobileNetV3Small",
+    "DenseNet121",
+    "NASNetMobile",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "ConvNeXtTiny",
+)
+"""One network of each family; `make zoo` compares all."""
+
 WHOLE_MODELS = ("model.keras", "model.h5")
 WEIGHTS_ALONE = ("new.weights.h5", "published.h5")
 WITHOUT_TOP = ("new_notop.weights.h5", "published_notop.h5")

@@ -13,6 +13,7 @@ from PIL import Image
 import seeded
 import sparkdl
 from comparison import (
+    FAMILIES,
     WEIGHTS_ALONE,
     WHOLE_MODELS,
     WITHOUT_TOP,
@@ -30,24 +31,6 @@ from sparkdl.models import named_model
 keras = pytest.importorskip("keras")
 
 pytestmark = pytest.mark.classic
-
-FAMILIES = (
-    "InceptionV3",
-    "InceptionResNetV2",
-    "Xception",
-    "ResNet50",
-    "ResNet50V2",
-    "VGG16",
-    "MobileNet_0.25",
-    "MobileNetV2_0.35",
-    "MobileNetV3Small",
-    "DenseNet121",
-    "NASNetMobile",
-    "EfficientNetB0",
-    "EfficientNetV2B0",
-    "ConvNeXtTiny",
-)
-"""One network of each family; `make zoo` compares all."""
 
 IN_STAGES = ("ResNet50", "MobileNetV2_0.35", "DenseNet121", "EfficientNetB0")
 """One for each normalization, in every face."""

@@ -139,6 +139,13 @@ class BundlesSuite extends SparkFixture {
     assert(refused.contains("python -m sparkdl export --model VGG16"))
   }
 
+  test("the built-in models are listed with their size") {
+    val model = NamedModels.find("MobileNetV2_0.35").get
+    assert((model.height, model.width, model.features) === ((224, 224, Seq(7, 7, 1280))))
+    assert((model.parameters, model.license) === ((1691208L, "Apache-2.0")))
+    assert(NamedModels.names === NamedModels.all.map(_.name))
+  }
+
   test("the published weights are found by the hash of the table") {
     val model = NamedModels.find("VGG16").get
     cached(s"VGG16-${model.bundleKey}.sparkdl")
