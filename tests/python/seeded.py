@@ -178,7 +178,7 @@ def _weight(name: str, layer: Any, shape: tuple[int, ...], rng: np.random.Genera
         return values[name].reshape(shape) if name in values else np.zeros(shape, np.int32)
     if name in ("gamma", "moving_variance"):
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    if name == "beta" and not layer.scale:
+    if name == "beta" and not getattr(layer, "scale", True):
         # InceptionV3: 94 layers with half their ReLUs open multiply a rounding error a hundredfold. The error
         # of merging batch norm is TensorFlow's own optimizer's too, to the bit.
         return rng.normal(1.0, 0.2, shape).astype(np.float32)
