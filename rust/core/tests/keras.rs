@@ -260,7 +260,7 @@ fn what_is_no_model_of_the_family_says_so() {
     assert!(refusal(&folder, &file, "VGG16").contains("it is no VGG16: it has no feature map block5_pool"));
     let deeper = with_config(|config| {
         let layer = config.find("{\"module\": \"keras.layers\", \"class_name\": \"ReLU\"").unwrap();
-        let twice = "{\"class_name\": \"ReLU\", \"name\": \"twice\", \"config\": {\"name\": \"twice\"}, \"inbound_nodes\": \
+        let twice = "{\"class_name\": \"ReLU\", \"name\": \"twice\", \"config\": {\"name\": \"twice\", \"trainable\": true}, \"inbound_nodes\": \
                      [[[\"conv1_relu\", 0, 0, {}]]]}, ";
         let config = format!("{}{twice}{}", &config[..layer], &config[layer..]);
         config.replacen("[\"conv1_relu\", 0, 0]}}], \"kwargs\"", "[\"twice\", 0, 0]}}], \"kwargs\"", 1)
