@@ -108,7 +108,10 @@ def keras_outputs(model: Any, row: NamedModel, pixels: Pixels) -> Outputs:
     import keras
 
     outputs = keras.Model(model.inputs, [feature_map(model, row), model.outputs[0]])
-    features, predictions = outputs.predict_on_batch(preprocess(row, pixels))
+    tensors = outputs(
+        preprocess(row, pixels), training=False
+    )  # `predict` would trace and optimize a graph first.
+    features, predictions = (np.asarray(tensor) for tensor in tensors)
     return {
         "avg": features.mean((1, 2)),
         "max": features.max((1, 2)),
