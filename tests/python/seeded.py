@@ -107,7 +107,7 @@ def written(row: NamedModel, pixels: Pixels, folder: Path) -> Outputs:
 def keras_outputs(model: Any, row: NamedModel, pixels: Pixels) -> Outputs:
     import keras
 
-    outputs = keras.Model(model.inputs, [feature_map(model, row), model.outputs[0]])
+    outputs = keras.Model(model.input, [feature_map(model, row), model.outputs[0]])
     tensors = outputs(
         preprocess(row, pixels), training=False
     )  # `predict` would trace and optimize a graph first.

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,33 @@ def test_every_form_of_file_gives_features_and_logits_of_keras(name: str, tmp_pa
             graphs.add(graph)
             os.unlink(tmp_path / form)  # Up to 550 MB each, and the bundle.
             os.unlink(bundle)
+
+
+RUN = """
+import sys
+from pathlib import Path
+import comparison, seeded, numpy as np
+comparison.core_outputs(Path(sys.argv[1]), [seeded.png(np.zeros((32, 32, 3), np.uint8))], ["avg"])
+"""
+
+
+@pytest.mark.once
+def test_tensorflow_optimizes_nasnet_without_an_error(tmp_path: Path) -> None:
+    """Its optimizer stumbles over a rectified sum of convolutions which something else takes too."""
+    model = keras.applications.NASNetMobile(weights=None, input_shape=(32, 32, 3))
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":  # Without a shift there is nothing to fuse.
+            layer.beta.assign(layer.beta + 0.1)
+    model.save(tmp_path / "model.keras")
+    bundle = tmp_path / "model.sparkdl"
+    _engine.convert_keras(tmp_path / "model.keras", bundle, "NASNetMobile")
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parent), environment.get("PYTHONPATH", "")]
+    )
+    command = [sys.executable, "-c", RUN, str(bundle)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "failed" not in done.stderr
 
 
 @pytest.mark.parametrize("name", IN_STAGES)

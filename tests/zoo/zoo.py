@@ -120,7 +120,7 @@ def main() -> int:
         one(given.one)
         return 0
     rows = [row for row in named_models() if not given.names or row.name in given.names]
-    return all_of(rows, ROOT / "dist/zoo.md")
+    return all_of(sorted(rows, key=lambda row: row.parameters), ROOT / "dist/zoo.md")
 
 
 if __name__ == "__main__":
