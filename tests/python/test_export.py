@@ -71,7 +71,7 @@ def run_graph(bundle: Path, image: Any) -> dict[str, Any]:
 def test_a_whole_file_brings_its_own_size_and_classes(mobilenet_file: Path, tmp_path: Path) -> None:
     bundle = sparkdl.export(str(mobilenet_file), tmp_path / "m.sparkdl")
     found = manifest(bundle)
-    assert found["name"] == "MobileNet"
+    assert found["name"] == "MobileNet_0.25"
     assert found["input"] == {
         "tensor": "image:0",
         "height": 64,
@@ -162,7 +162,7 @@ def test_a_family_inside_another_model_is_known_unless_something_comes_before_it
     head = [layers.GlobalAveragePooling2D(), layers.Dense(2)]
     known = keras.Sequential([keras.Input((64, 64, 3)), base, *head])
     found = manifest(sparkdl.export(known, tmp_path / "known.sparkdl"))
-    assert (found["name"], found["input"]["normalization"]) == ("MobileNet", "tf")
+    assert (found["name"], found["input"]["normalization"]) == ("MobileNet_0.25", "tf")
     assert found["outputs"]["features"]["shape"] == [2, 2, 256]
     rescaled = keras.Sequential([keras.Input((64, 64, 3)), layers.Rescaling(1 / 127.5, -1), base, *head])
     with pytest.raises(SparkDLValueError, match="of no family we know"):
