@@ -13,6 +13,7 @@ import re
 import zlib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +105,25 @@ def written(row: NamedModel, pixels: Pixels, folder: Path) -> Outputs:
     return keras_outputs(model, row, pixels)
 
 
+def written_as_published(row: NamedModel, pixels: Pixels, file: Path) -> Outputs:
+    """Writes seeded weights for the network that Keras builds for its published ones, in their layout.
+
+    Gives what Keras makes of RGB pixels [n, h, w, 3].
+    """
+    import keras
+    from h5py import File
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with (
+        mock.patch("keras.src.utils.file_utils.get_file"),
+        mock.patch.object(keras.Model, "load_weights"),
+    ):
+        model = network(row, weights="imagenet")
+    with File(file, "w") as opened:
+        save_weights_to_hdf5_group(opened, model)
+    return keras_outputs(model, row, pixels)
+
+
 def keras_outputs(model: Any, row: NamedModel, pixels: Pixels) -> Outputs:
     import keras
 
@@ -129,7 +149,9 @@ def calibrate(model: Any, row: NamedModel, rng: np.random.Generator) -> None:
     for layer, name, _ in kept:
         setattr(layer, name, 0.0)
     if norms:
-        seen = np.stack([resized(photograph(rng, i), height, width) for i in range(CALIBRATED_ON)])
+        # Larger pictures have more places to learn from, and take more memory.
+        count = max(2, round(CALIBRATED_ON * min(1.0, 300 * 300 / (height * width)) ** 1.5))
+        seen = np.stack([resized(photograph(rng, i), height, width) for i in range(count)])
         model(preprocess(row, seen), training=True)
     for layer, name, value in kept:
         setattr(layer, name, value)

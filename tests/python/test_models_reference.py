@@ -23,6 +23,7 @@ from comparison import (
     assert_equal,
     assert_tells_pictures_apart,
     core_outputs,
+    differences,
     manifest,
     pictures,
     softmax,
@@ -74,6 +75,20 @@ def test_every_form_of_file_gives_features_and_logits_of_keras(name: str, tmp_pa
             graphs.add(graph)
             os.unlink(tmp_path / form)  # Up to 550 MB each, and the bundle.
             os.unlink(bundle)
+
+
+@pytest.mark.once
+def test_published_weights_get_the_rescaling_that_keras_builds_for_them(tmp_path: Path) -> None:
+    row = named_model("EfficientNetB0")
+    files, pixels = pictures(row, 3)
+    file, bundle = tmp_path / "published.h5", tmp_path / "model.sparkdl"
+    expected = apart(seeded.written_as_published, row, pixels, file)
+    expected["predictions"] = softmax(expected["predictions"])
+    assert_tells_pictures_apart(expected)
+    _engine.convert_keras(file, bundle, row.name, published=True)
+    assert_equal(core_outputs(bundle, files), expected)
+    _engine.convert_keras(file, bundle, row.name, published=False)
+    assert differences(core_outputs(bundle, files), expected)["avg"] > 0.01
 
 
 RUN = """
