@@ -27,7 +27,8 @@ def published_file(row: NamedModel, folder: Path, spark: Any | None = None) -> P
     target = folder / "weights" / wanted.name
     if exists(target):
         return _checked(target, wanted)
-    keras_file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / wanted.name
+    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    keras_file = keras_home / "models" / (wanted.cached_as or wanted.name)
     if keras_file.exists() and _is_right(keras_file, wanted):
         return keras_file
     mirror = setting(spark, URL_SETTING, URL_VARIABLE)

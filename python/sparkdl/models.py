@@ -22,10 +22,12 @@ class WeightFile:
     url: str
     hash: str | None
     hash_algorithm: str | None
+    cached_as: str | None = None
+    """Its name in Keras' own cache, where that is another."""
 
     @property
     def name(self) -> str:
-        """The file's name in Keras' own cache and in ours."""
+        """The file's name at the host, at mirrors and in our cache."""
         return urlparse(self.url).path.rsplit("/", 1)[-1]
 
 
@@ -108,7 +110,10 @@ def _table() -> dict[str, NamedModel]:
 
 
 def _row(row: dict[str, Any]) -> NamedModel:
-    weights = {key: WeightFile(w["url"], w["hash"], w["hashAlgorithm"]) for key, w in row["weights"].items()}
+    weights = {
+        key: WeightFile(w["url"], w["hash"], w["hashAlgorithm"], w.get("cachedAs"))
+        for key, w in row["weights"].items()
+    }
     rescaling = row["publishedRescaling"]
     return NamedModel(
         name=row["name"],

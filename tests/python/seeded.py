@@ -13,6 +13,7 @@ import re
 import zlib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -104,11 +105,33 @@ def written(row: NamedModel, pixels: Pixels, folder: Path) -> Outputs:
     return keras_outputs(model, row, pixels)
 
 
+def written_as_published(row: NamedModel, pixels: Pixels, file: Path) -> Outputs:
+    """Writes seeded weights for the network that Keras builds for its published ones, in their layout.
+
+    Gives what Keras makes of RGB pixels [n, h, w, 3].
+    """
+    import keras
+    from h5py import File
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with (
+        mock.patch("keras.src.utils.file_utils.get_file"),
+        mock.patch.object(keras.Model, "load_weights"),
+    ):
+        model = network(row, weights="imagenet")
+    with File(file, "w") as opened:
+        save_weights_to_hdf5_group(opened, model)
+    return keras_outputs(model, row, pixels)
+
+
 def keras_outputs(model: Any, row: NamedModel, pixels: Pixels) -> Outputs:
     import keras
 
-    outputs = keras.Model(model.inputs, [feature_map(model, row), model.outputs[0]])
-    features, predictions = outputs.predict_on_batch(preprocess(row, pixels))
+    outputs = keras.Model(model.input, [feature_map(model, row), model.outputs[0]])
+    tensors = outputs(
+        preprocess(row, pixels), training=False
+    )  # `predict` would trace and optimize a graph first.
+    features, predictions = (np.asarray(tensor) for tensor in tensors)
     return {
         "avg": features.mean((1, 2)),
         "max": features.max((1, 2)),
@@ -126,7 +149,9 @@ def calibrate(model: Any, row: NamedModel, rng: np.random.Generator) -> None:
     for layer, name, _ in kept:
         setattr(layer, name, 0.0)
     if norms:
-        seen = np.stack([resized(photograph(rng, i), height, width) for i in range(CALIBRATED_ON)])
+        # Larger pictures have more places to learn from, and take more memory.
+        count = max(2, round(CALIBRATED_ON * min(1.0, 300 * 300 / (height * width)) ** 1.5))
+        seen = np.stack([resized(photograph(rng, i), height, width) for i in range(count)])
         model(preprocess(row, seen), training=True)
     for layer, name, value in kept:
         setattr(layer, name, value)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sparkdl
-from sparkdl import SparkDLError, SparkDLValueError, _engine
+from sparkdl import SparkDLError, SparkDLValueError, _engine, _keras
 from sparkdl.__main__ import main
 
 keras = pytest.importorskip("keras")
@@ -71,7 +71,7 @@ def run_graph(bundle: Path, image: Any) -> dict[str, Any]:
 def test_a_whole_file_brings_its_own_size_and_classes(mobilenet_file: Path, tmp_path: Path) -> None:
     bundle = sparkdl.export(str(mobilenet_file), tmp_path / "m.sparkdl")
     found = manifest(bundle)
-    assert found["name"] == "MobileNet"
+    assert found["name"] == "MobileNet_0.25"
     assert found["input"] == {
         "tensor": "image:0",
         "height": 64,
@@ -162,11 +162,27 @@ def test_a_family_inside_another_model_is_known_unless_something_comes_before_it
     head = [layers.GlobalAveragePooling2D(), layers.Dense(2)]
     known = keras.Sequential([keras.Input((64, 64, 3)), base, *head])
     found = manifest(sparkdl.export(known, tmp_path / "known.sparkdl"))
-    assert (found["name"], found["input"]["normalization"]) == ("MobileNet", "tf")
+    assert (found["name"], found["input"]["normalization"]) == ("MobileNet_0.25", "tf")
     assert found["outputs"]["features"]["shape"] == [2, 2, 256]
     rescaled = keras.Sequential([keras.Input((64, 64, 3)), layers.Rescaling(1 / 127.5, -1), base, *head])
     with pytest.raises(SparkDLValueError, match="of no family we know"):
         sparkdl.export(rescaled, tmp_path / "rescaled.sparkdl")
+
+
+@pytest.mark.parametrize(
+    ("name", "features"), [("MobileNetV3Small", (2, 2, 576)), ("ConvNeXtTiny", (2, 2, 768))]
+)
+def test_a_family_is_known_whatever_number_its_layers_have(name: str, features: tuple[int, ...]) -> None:
+    """Keras counts layers without a name of their own, in each process from the first model on."""
+    for _ in range(3):
+        layers.Activation("relu")
+        layers.Add()
+    model = getattr(keras.applications, name)(weights=None, input_shape=(64, 64, 3))
+    network = _keras.cut(model, None, "the model")
+    assert network.row is not None
+    assert network.row.name == name
+    assert network.features is not None
+    assert network.features.shape == (None, *features)
 
 
 def test_a_model_of_another_family_is_refused_with_the_difference(mobilenet: Any, tmp_path: Path) -> None:

@@ -16,6 +16,15 @@ ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
 TIMEOUT = 600
 
+PROCESS = """
+val maps = scala.io.Source.fromFile("/proc/self/maps").mkString
+println("LIBPYTHON " + maps.contains("libpython"))
+val children = ProcessHandle.current.descendants.map[String](_.info.command.orElse("")).toArray.mkString(" ")
+println("PYTHON PROCESS " + children.contains("python"))
+println("TENSORFLOW " + maps.contains("libtensorflow_cc"))
+"""
+"""Scala lines that say what the process holds."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -115,6 +124,39 @@ def spark_shell(tmp_path: Path, clean_env: dict[str, str]) -> Callable[..., Fini
         conf = ["--conf", "spark.ui.enabled=false", "--conf", f"spark.jars.ivy={tmp_path / 'ivy'}"]
         command = [launcher, "--master", "local[2]", *conf, *options, "-i", script]
         return run(command, tmp_path, clean_env | environment)
+
+    return shell
+
+
+@pytest.fixture
+def path_without_python(tmp_path: Path) -> str:
+    """What PATH offers here, less every Python."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for place in ("/bin", "/usr/bin"):
+        for tool in Path(place).iterdir():
+            target = folder / tool.name
+            if not tool.name.startswith(("python", "pydoc")) and not target.is_symlink():
+                target.symlink_to(tool)
+    return str(folder)
+
+
+@pytest.fixture
+def scala_without_python(
+    spark_shell: Callable[..., Finished], coordinate: list[str], path_without_python: str
+) -> Callable[..., Finished]:
+    """`spark_shell` with the coordinate, TensorFlow in a folder that is named, and no Python to be found."""
+
+    def shell(lines: str, **settings: str) -> Finished:
+        package = str(metadata.distribution("tensorflow-cpu").locate_file("tensorflow"))
+        given = {"tensorflow.path": package, **settings}
+        conf = [part for key, value in given.items() for part in ("--conf", f"spark.sparkdl.{key}={value}")]
+        environment = {
+            "PATH": path_without_python,
+            "SPARK_HOME": str(metadata.distribution("pyspark").locate_file("pyspark")),
+            "PYSPARK_PYTHON": "/none/python",
+        }
+        return spark_shell(lines + PROCESS, *coordinate, *conf, **environment)
 
     return shell
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -32,11 +31,6 @@ val predictor = new DeepImagePredictor().setInputCol("content").setOutputCol("cl
 predictor.setModelName("MobileNet").setDecodePredictions(true).setTopK(3)
 val best = predictor.transform(photos).selectExpr("size(classes) as n", "classes[0].description as d")
 println("ROWS " + best.collect().count(row => row.getInt(0) == 3 && row.getString(1).nonEmpty))
-val maps = scala.io.Source.fromFile("/proc/self/maps").mkString
-println("LIBPYTHON " + maps.contains("libpython"))
-val children = ProcessHandle.current.descendants.map[String](_.info.command.orElse("")).toArray.mkString(" ")
-println("PYTHON PROCESS " + children.contains("python"))
-println("TENSORFLOW " + maps.contains("libtensorflow_cc"))
 """
 
 
@@ -54,39 +48,10 @@ def mirror(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture
-def path_without_python(tmp_path: Path) -> str:
-    """What PATH offers here, less every Python."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for place in ("/bin", "/usr/bin"):
-        for tool in Path(place).iterdir():
-            target = folder / tool.name
-            if not tool.name.startswith(("python", "pydoc")) and not target.is_symlink():
-                target.symlink_to(tool)
-    return str(folder)
-
-
 def test_a_scala_job_without_python_fetches_weights_and_predicts(
-    mirror: str,
-    path_without_python: str,
-    spark_shell: Callable[..., Finished],
-    coordinate: list[str],
-    photos: Path,
-    tmp_path: Path,
+    mirror: str, scala_without_python: Callable[..., Finished], photos: Path, tmp_path: Path
 ) -> None:
-    package = Path(str(metadata.distribution("tensorflow-cpu").locate_file("tensorflow")))
-    settings = {"tensorflow.path": str(package), "weightsUrl": mirror}
-    conf = [part for key, value in settings.items() for part in ("--conf", f"spark.sparkdl.{key}={value}")]
-    spark_home = str(metadata.distribution("pyspark").locate_file("pyspark"))
-    done = spark_shell(
-        PREDICT,
-        *coordinate,
-        *conf,
-        PATH=path_without_python,
-        SPARK_HOME=spark_home,
-        PYSPARK_PYTHON="/none/python",
-    )
+    done = scala_without_python(PREDICT, weightsUrl=mirror)
     assert "ROWS 24" in done.output
     assert "TENSORFLOW true" in done.output
     assert "LIBPYTHON false" in done.output

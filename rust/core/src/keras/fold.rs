@@ -11,6 +11,7 @@ const CONVOLUTIONS: [&str; 2] = ["Conv2D", "DepthwiseConv2dNative"];
 pub(super) fn simplify(graph: &mut Graph, outputs: &[usize]) {
     merge_scales(graph, outputs);
     merge_padding(graph, outputs);
+    keep_shared_sums(graph, outputs);
 }
 
 /// How often each node is used.
@@ -108,6 +109,23 @@ fn merge_padding(graph: &mut Graph, outputs: &[usize]) {
                 node.attrs.push(("padding", Attr::text("EXPLICIT")));
                 node.attrs.push(("explicit_paddings", Attr::Ints(margins)));
             }
+        }
+    }
+}
+
+/// `Relu` of a sum with a convolution in it, where something else takes the sum too, becomes a maximum with zero: there
+/// TensorFlow's own optimizer fuses all of it, misses the sum, logs an error and leaves the whole graph unfused.
+fn keep_shared_sums(graph: &mut Graph, outputs: &[usize]) {
+    let uses = uses(graph, outputs);
+    for index in 0..graph.nodes.len() {
+        let node = &graph.nodes[index];
+        let (true, [sum]) = (node.op == "Relu", node.inputs.as_slice()) else { continue };
+        let (sum, shared) = (&graph.nodes[*sum], uses[*sum] > 1);
+        if shared && sum.op == "AddV2" && sum.inputs.iter().any(|input| graph.nodes[*input].op == "BiasAdd") {
+            let zero = graph.scalar(0.0);
+            let node = &mut graph.nodes[index];
+            node.op = "Maximum";
+            node.inputs.push(zero.node);
         }
     }
 }

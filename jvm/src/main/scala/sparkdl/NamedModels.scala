@@ -72,6 +72,7 @@ object NamedModels {
   private def weightFile(node: JsonNode): WeightFile = WeightFile(
     node.get("url").asText,
     Option(node.get("hash")).filterNot(_.isNull).map(_.asText),
-    Option(node.get("hashAlgorithm")).filterNot(_.isNull).fold("")(_.asText)
+    Option(node.get("hashAlgorithm")).filterNot(_.isNull).fold("")(_.asText),
+    Option(node.get("cachedAs")).map(_.asText)
   )
 }

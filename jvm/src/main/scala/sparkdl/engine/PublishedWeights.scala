@@ -8,10 +8,18 @@ import org.apache.spark.sql.SparkSession
 
 import sparkdl.ffi.ErrorKind
 
-/** A weight file that Keras publishes; `hash` is hex, `hashAlgorithm` md5 or sha256. */
-private[sparkdl] final case class WeightFile(url: String, hash: Option[String], hashAlgorithm: String) {
+/**
+ * A weight file that Keras publishes; `hash` is hex, `hashAlgorithm` md5 or sha256, `cachedAs` its name in Keras' own
+ * cache where that is another.
+ */
+private[sparkdl] final case class WeightFile(
+    url: String,
+    hash: Option[String],
+    hashAlgorithm: String,
+    cachedAs: Option[String]
+) {
 
-  /** The file's name in Keras' own cache and in ours. */
+  /** The file's name at the host, at mirrors and in our cache. */
   def name: String = url.substring(url.lastIndexOf('/') + 1)
 }
 
@@ -21,7 +29,7 @@ private[engine] final class PublishedWeights(session: SparkSession, cache: Cache
   /** The file on the driver's disk. */
   def file(wanted: WeightFile): Path = {
     val target = cache.weights(wanted.name)
-    val keras = PublishedWeights.kerasFolder.resolve(wanted.name)
+    val keras = PublishedWeights.kerasFolder.resolve(wanted.cachedAs.getOrElse(wanted.name))
     if (Files.exists(target)) checked(target, wanted)
     else if (Files.exists(keras) && wrongHash(keras, wanted).isEmpty) keras
     else fetched(wanted, target)
