@@ -132,6 +132,7 @@ bench: build $(ONNX)/done  ## Pictures per second and memory, ours and the rival
 zoo: build  ## Every built-in network in every form of Keras file, compared with Keras: dist/zoo.md
 	PYTHONPATH=$(SITE) $(PY) tests/fixtures/make_named_models.py --check $(addprefix --only ,$(ZOO))
 	PYTHONPATH=$(SITE) $(PY) tests/zoo/zoo.py $(ZOO)
+	PYTHONPATH=$(SITE) SPARKDL_ZOO_JVM="$(ZOO)" $(PY) -m pytest -q tests/submit/test_networks.py
 
 format: setup  ## Format the three languages
 	cargo fmt
