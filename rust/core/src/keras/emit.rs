@@ -1,6 +1,8 @@
 //! A graph as a serialised `GraphDef`, written piece by piece: weights are not copied into a message.
 
+use std::collections::HashMap;
 use std::io::{Result, Write};
+use std::sync::Arc;
 
 use super::hdf5::Array;
 use super::ir::{Attr, Constant, DT_FLOAT, DT_INT32, Graph, Node, Tensor};
@@ -20,11 +22,13 @@ pub(super) fn write(graph: &Graph, outputs: &[(&str, &Tensor)], into: &mut dyn W
             open.extend(&graph.nodes[index].inputs);
         }
     }
+    let same = same_constants(graph, &needed);
     let name = |index: usize| match graph.nodes[index].op {
         "Placeholder" => graph.nodes[index].name.clone(),
-        op => format!("{op}_{index}"),
+        op => format!("{op}_{}", same.get(&index).unwrap_or(&index)),
     };
-    for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| needed[*index]) {
+    let written = |index: &usize| needed[*index] && !same.contains_key(index);
+    for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| written(index)) {
         let inputs: Vec<String> = node.inputs.iter().map(|input| name(*input)).collect();
         write_node(&name(index), &inputs, node, into)?;
     }
@@ -38,6 +42,26 @@ pub(super) fn write(graph: &Graph, outputs: &[(&str, &Tensor)], into: &mut dyn W
     let mut message = Writer::default();
     message.bytes(4, &versions.finish());
     into.write_all(&message.finish())
+}
+
+/// Constants that an earlier one equals: arrays of a layer that is called twice, and small whole numbers.
+fn same_constants(graph: &Graph, needed: &[bool]) -> HashMap<usize, usize> {
+    let mut arrays = HashMap::new();
+    let mut numbers = HashMap::new();
+    let mut same = HashMap::new();
+    for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| needed[*index]) {
+        let first = match &node.constant {
+            Some(Constant::Floats(array)) => {
+                *arrays.entry((Arc::as_ptr(&array.values), &array.shape)).or_insert(index)
+            }
+            Some(Constant::Ints(values)) => *numbers.entry((values, &node.shape)).or_insert(index),
+            None => index,
+        };
+        if first != index {
+            same.insert(index, first);
+        }
+    }
+    same
 }
 
 fn write_node(name: &str, inputs: &[String], node: &Node, into: &mut dyn Write) -> Result<()> {

@@ -13,6 +13,9 @@ use crate::{Error, ErrorKind, Result};
 /// How Keras builds the networks of the table, as `tests/fixtures/make_named_models.py` writes it.
 const NETWORKS: &[u8] = include_bytes!("../../networks.zip");
 
+/// Layers that are tried as the feature layer: NASNetLarge has 300 of one class, in a hostile file each takes its time.
+const MAX_ALIKE: usize = 512;
+
 /// What the table says of a network.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,7 +95,7 @@ impl Row {
         }
         // In most models it is the last or near to it.
         alike.reverse();
-        let fitting = alike.iter().find(|name| self.difference(model, name).is_none());
+        let fitting = alike.iter().take(MAX_ALIKE).find(|name| self.difference(model, name).is_none());
         fitting.or(alike.first()).map(|name| (*name).to_owned())
     }
 

@@ -90,15 +90,21 @@ pub(super) const DTYPES: [(&str, i64); 6] = [
     ("bool", DT_BOOL),
 ];
 
+/// About what a node takes in memory, without the values of a constant.
+const NODE: usize = 400;
+
 /// Nodes in an order in which they can run.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
+    /// What it takes in memory beside the arrays of the file.
+    pub(super) size: usize,
 }
 
 impl Graph {
     fn push(&mut self, node: Node, dtype: i64) -> Tensor {
         let shape = node.shape.clone();
+        self.size += NODE;
         self.nodes.push(node);
         Tensor { node: self.nodes.len() - 1, shape, dtype, mask: None }
     }
@@ -110,9 +116,12 @@ impl Graph {
     }
 
     pub(super) fn constant(&mut self, constant: Constant, shape: &[usize]) -> Tensor {
-        let dtype = match constant {
+        let dtype = match &constant {
             Constant::Floats(_) => DT_FLOAT,
-            Constant::Ints(_) => DT_INT32,
+            Constant::Ints(values) => {
+                self.size += size_of_val(values.as_slice());
+                DT_INT32
+            }
         };
         let shape = shape.iter().copied().map(Some).collect();
         let attrs = vec![("dtype", Attr::Type(dtype))];
@@ -125,6 +134,7 @@ impl Graph {
     }
 
     pub(super) fn floats(&mut self, values: Vec<f32>, shape: &[usize]) -> Tensor {
+        self.size += size_of_val(values.as_slice());
         self.array(Array { shape: shape.to_vec(), values: Arc::new(values) })
     }
 

@@ -4,7 +4,7 @@ use super::softmax_over;
 use crate::Result;
 use crate::keras::calls::Argument;
 use crate::keras::file::Variable;
-use crate::keras::ir::{Graph, Tensor};
+use crate::keras::ir::{Attr, DT_INT32, Graph, Tensor};
 use crate::keras::layer::Layer;
 
 /// What masked scores count as before the softmax.
@@ -41,21 +41,38 @@ impl Masks {
             let (Some(rows), Some(columns)) = (queries.shape[1], keys.shape[1]) else {
                 return Err(layer.refused("the number of its steps is not known"));
             };
-            let counts = |row: usize, column: usize| {
-                (!self.causal || row >= column) && self.window.is_none_or(|most| row.abs_diff(column) < most)
-            };
-            let values = (0..rows)
-                .flat_map(|row| (0..columns).map(move |column| (row, column)))
-                .map(|(row, column)| if counts(row, column) { 1.0 } else { 0.0 })
-                .collect();
-            let values = graph.floats(values, &[1, rows, columns]);
-            found.push(graph.compare_scalar("NotEqual", &values, 0.0));
+            found.extend(self.near(graph, rows, columns));
         }
         found.extend(self.given.clone());
         let mut found = found.into_iter();
         let Some(first) = found.next() else { return Ok(None) };
         let joined = found.try_fold(first, |so_far, mask| graph.both(&so_far, &mask));
         joined.map(Some).ok_or_else(|| layer.refused("its masks do not fit each other"))
+    }
+
+    /// Masks [1, queries, keys] by how far the key is from the query: computed, for they have the square of the steps.
+    fn near(&self, graph: &mut Graph, rows: usize, columns: usize) -> Vec<Tensor> {
+        let mut range = |count: usize, shape: Vec<Option<usize>>| {
+            let (start, end) = (graph.scalar_int(0), graph.scalar_int(count as i32));
+            let step = graph.scalar_int(1);
+            let attrs = vec![("Tidx", Attr::Type(DT_INT32))];
+            let range = graph.typed("Range", &[&start, &end, &step], attrs, (vec![Some(count)], DT_INT32));
+            let dims = graph.ints(shape.iter().map(|side| side.map_or(1, |side| side as i32)).collect());
+            graph.reshape_to(&range, &dims, shape)
+        };
+        let row = range(rows, vec![Some(1), Some(rows), Some(1)]);
+        let column = range(columns, vec![Some(1), Some(1), Some(columns)]);
+        let shape = vec![Some(1), Some(rows), Some(columns)];
+        let ahead = graph.op("Sub", &[&column, &row], Vec::new(), shape);
+        let mut found = Vec::new();
+        if self.causal {
+            found.push(graph.compare_scalar("LessEqual", &ahead, 0.0));
+        }
+        if let Some(most) = self.window {
+            let far = graph.unary("Abs", &ahead);
+            found.push(graph.compare_scalar("Less", &far, most as f32));
+        }
+        found
     }
 }
 
