@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -551,25 +549,3 @@ def test_models_give_what_keras_gives(name: str, tmp_path: Path) -> None:
         except Exception as error:
             error.add_note(f"{name}, seed {seed}")
             raise
-
-
-MEASURE = """
-import resource, sys
-from sparkdl import _engine, _native
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
-_engine.convert_keras(sys.argv[1], sys.argv[2], "")
-print(peak() - before)
-"""
-
-
-@pytest.mark.filterwarnings("ignore:.*HDF5.*")
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_reading_takes_little_more_memory_than_the_file(suffix: str, tmp_path: Path) -> None:
-    """No more than 64 MiB above the file's size."""
-    model = keras.Sequential([keras.Input((2048,)), *(L.Dense(2048) for _ in range(8))])
-    file = tmp_path / f"model{suffix}"
-    model.save(file)
-    command = [sys.executable, "-c", MEASURE, str(file), str(tmp_path / "model.sparkdl")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) * 1024 <= file.stat().st_size + (64 << 20)

@@ -184,7 +184,9 @@ fn json(bytes: &[u8], what: &str, shown: &str) -> Result<Value> {
         let (size, most) = (size >> 20, MAX_CONFIG >> 20);
         return Err(refused(
             shown,
-            &format!("its {what} is made of so many values that they take {size} MiB, at most {most} are read"),
+            &format!(
+                "its {what} is made of so many values that they take {size} MiB, at most {most} are read"
+            ),
         ));
     }
     serde_json::from_slice(bytes)

@@ -63,7 +63,8 @@ impl Layer<'_> {
     }
 
     pub(super) fn wrong(&self, key: &str) -> Error {
-        let found: String = self.config.get(key).unwrap_or(&Value::Null).to_string().chars().take(200).collect();
+        let found: String =
+            self.config.get(key).unwrap_or(&Value::Null).to_string().chars().take(200).collect();
         self.refused(&format!("its argument {key} is {found}"))
     }
 

@@ -207,13 +207,16 @@ impl Walk<'_> {
         let calls = calls
             .filter(|(entry, call)| entry.class != "InputLayer" && needed.contains(&(entry.name, *call)));
         let ordered = ordered(&calls.collect::<Vec<_>>(), &known).map_err(|names| {
-            self.refused(&format!("its layers {names:?} have inputs that nothing computes, or wait for each other"))
+            self.refused(&format!(
+                "its layers {names:?} have inputs that nothing computes, or wait for each other"
+            ))
         })?;
         let mut layers = HashMap::new();
         for (entry, call) in ordered {
             let ready = entry.calls.get(call).and_then(|call| call.resolved(&|origin| find(&known, origin)));
-            let ready = ready
-                .ok_or_else(|| self.refused(&format!("its layer {} takes an output that is none", entry.name)))?;
+            let ready = ready.ok_or_else(|| {
+                self.refused(&format!("its layer {} takes an output that is none", entry.name))
+            })?;
             let found = self.call(entry, &ready)?;
             if let (0, Some(first)) = (call, found.first()) {
                 layers.insert(entry.name.to_owned(), first.clone());
@@ -289,7 +292,9 @@ impl Walk<'_> {
         }
         if self.graph.size > MAX_GRAPH.saturating_add(self.weights.size()) {
             let most = MAX_GRAPH >> 20;
-            return Err(refused(&format!("up to it the graph takes {most} MiB beside its weights, at most that is built")));
+            return Err(refused(&format!(
+                "up to it the graph takes {most} MiB beside its weights, at most that is built"
+            )));
         }
         Ok(found)
     }
@@ -417,11 +422,18 @@ fn senseless(shape: &Shape) -> Option<String> {
         return Some(format!("has {} dimensions, at most {MAX_RANK} are built", shape.len()));
     }
     if shape.contains(&Some(0)) {
-        return Some(format!("has the shape {shape:?}, which has no values"));
+        return Some(format!("has the shape {}, which has no values", shown(shape)));
     }
     let values = shape.iter().flatten().try_fold(1_usize, |values, side| values.checked_mul(*side));
     let fits = values.is_some_and(|values| values <= MAX_VALUES);
-    (!fits).then(|| format!("has the shape {shape:?}, more than {MAX_VALUES} values"))
+    (!fits).then(|| format!("has the shape {}, more than {MAX_VALUES} values", shown(shape)))
+}
+
+/// As Python shows it.
+fn shown(shape: &Shape) -> String {
+    let sides: Vec<String> =
+        shape.iter().map(|side| side.map_or("None".to_owned(), |side| side.to_string())).collect();
+    format!("[{}]", sides.join(", "))
 }
 
 /// Whether a name can be shown and stand in a path.

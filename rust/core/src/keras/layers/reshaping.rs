@@ -107,7 +107,8 @@ pub(super) fn reshape(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Re
     let inner = input.inner().ok_or_else(|| layer.refused("the shape of its input is not known"))?;
     let values: usize = inner.iter().product();
     let target = layer.config.get("target_shape").and_then(serde_json::Value::as_array);
-    let target: Option<Vec<i64>> = target.and_then(|sides| sides.iter().map(serde_json::Value::as_i64).collect());
+    let target: Option<Vec<i64>> =
+        target.and_then(|sides| sides.iter().map(serde_json::Value::as_i64).collect());
     let target = target.ok_or_else(|| layer.wrong("target_shape"))?;
     let wrong = || layer.refused(&format!("{inner:?} cannot take the shape {target:?}"));
     let mut known = target.iter().filter(|side| **side >= 0);
