@@ -35,7 +35,7 @@ def refused(pattern: str) -> Callable[[Maker], Maker]:
 
 def layer(kind: str, name: str, origins: list[str], shape: Any = None, **arguments: Any) -> Json:
     """One entry of a Functional model, each of whose inputs is the first output of a layer."""
-    config = {"name": name, **arguments} | ({"batch_shape": shape} if shape else {})
+    config = {"name": name, "trainable": True, **arguments} | ({"batch_shape": shape} if shape else {})
     calls = [[[origin, 0, 0, {}] for origin in origins]] if origins else []
     return {"class_name": kind, "config": config, "name": name, "inbound_nodes": calls}
 
