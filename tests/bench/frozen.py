@@ -32,7 +32,9 @@ Rng = np.random.Generator
 
 
 def network(name: str) -> Any:
-    return getattr(keras.applications, name)(weights=None)
+    # Those that take pictures of any size get the size of the others.
+    size = {"input_shape": (224, 224, 3)} if name.startswith(("MobileNetV3", "ConvNeXt")) else {}
+    return getattr(keras.applications, name)(weights=None, **size)
 
 
 def lstm() -> Any:

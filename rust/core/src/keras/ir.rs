@@ -305,6 +305,22 @@ impl Graph {
         self.op("MatMul", &[rows, matrix], attrs, vec![rows.shape[0], matrix.shape[1]])
     }
 
+    /// A value for each of the last dimension's.
+    pub(super) fn bias_add(&mut self, input: &Tensor, bias: &Tensor) -> Tensor {
+        self.op("BiasAdd", &[input, bias], vec![("data_format", Attr::text("NHWC"))], input.shape.clone())
+    }
+
+    /// Products of the matrices in the last two dimensions, of which the second may be turned; the others are the left's.
+    pub(super) fn batch_matmul(&mut self, left: &Tensor, right: &Tensor, turned: bool) -> Tensor {
+        let attrs = vec![("adj_x", Attr::Bool(false)), ("adj_y", Attr::Bool(turned))];
+        let last = right.rank() - if turned { 2 } else { 1 };
+        let mut shape = left.shape.clone();
+        if let Some(columns) = shape.last_mut() {
+            *columns = right.shape.get(last).copied().flatten();
+        }
+        self.op("BatchMatMulV2", &[left, right], attrs, shape)
+    }
+
     pub(super) fn cast(&mut self, input: &Tensor, dtype: i64) -> Tensor {
         if input.dtype == dtype {
             return input.clone();

@@ -282,8 +282,7 @@ impl Operation<'_> {
                 if left.rank() != 3 || right.rank() != 3 {
                     return None;
                 }
-                let shape = vec![left.shape[0], left.shape[1], right.shape[2]];
-                Some(graph.einsum("abc,acd->abd", &[&left, &right], shape))
+                Some(graph.batch_matmul(&left, &right, false))
             }
             "GetItem" => self.get_item(graph),
             _ => None,

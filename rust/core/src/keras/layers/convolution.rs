@@ -17,8 +17,7 @@ fn with_bias(graph: &mut Graph, layer: &Layer, input: Tensor, index: usize) -> R
     let biased = if layer.flag("use_bias", true)? {
         let bias = layer.variable(index, "bias", &[channels])?;
         let bias = graph.array(bias);
-        let attrs = vec![("data_format", Attr::text("NHWC"))];
-        graph.op("BiasAdd", &[&input, &bias], attrs, input.shape.clone())
+        graph.bias_add(&input, &bias)
     } else {
         input
     };
@@ -209,24 +208,28 @@ pub(super) fn separable(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> 
     Ok(lowered(graph, &output, input.rank()))
 }
 
-/// `rows · kernel`, on the last dimension of an input of any rank.
-pub(super) fn product(graph: &mut Graph, input: &Tensor, kernel: &Tensor) -> Tensor {
-    let columns = kernel.shape[1];
+/// What `work` makes of the input as rows [n, channels], with the input's other dimensions again. What belongs to a
+/// product stays beside it, where TensorFlow makes one operation of them.
+pub(super) fn on_rows(
+    graph: &mut Graph,
+    input: &Tensor,
+    work: impl FnOnce(&mut Graph, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     if input.rank() == 2 {
-        return graph.matmul(input, kernel);
+        return work(graph, input);
     }
-    let channels = input.channels().unwrap_or(0);
-    let rows = graph.reshape(input, &[channels]);
-    let product = graph.matmul(&rows, kernel);
+    let rows = graph.reshape(input, &[input.channels().unwrap_or(0)]);
+    let output = work(graph, &rows)?;
+    let columns = output.channels();
     let mut shape = input.shape.clone();
     shape[input.rank() - 1] = columns;
-    match shape.get(1..).and_then(|inner| inner.iter().copied().collect::<Option<Vec<usize>>>()) {
-        Some(inner) => graph.reshape(&product, &inner),
+    Ok(match shape.get(1..).and_then(|inner| inner.iter().copied().collect::<Option<Vec<usize>>>()) {
+        Some(inner) => graph.reshape(&output, &inner),
         None => {
             let dims = graph.dims(input, input.rank() - 1, &[columns.unwrap_or(0)]);
-            graph.reshape_to(&product, &dims, shape)
+            graph.reshape_to(&output, &dims, shape)
         }
-    }
+    })
 }
 
 /// `Dense`, on the last dimension of an input of any rank.
@@ -238,8 +241,10 @@ pub(super) fn dense(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Resu
     }
     let kernel = layer.variable(0, "kernel", &[channels, units])?;
     let kernel = graph.array(kernel);
-    let product = product(graph, input, &kernel);
-    with_bias(graph, layer, product, 1)
+    on_rows(graph, input, |graph, rows| {
+        let product = graph.matmul(rows, &kernel);
+        with_bias(graph, layer, product, 1)
+    })
 }
 
 /// `EinsumDense`: an equation such as `abc,cd->abd` or `...x,xy->...y`.

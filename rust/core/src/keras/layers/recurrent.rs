@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::by_name;
-use super::convolution::product;
+use super::convolution::on_rows;
 use crate::Result;
 use crate::keras::calls::Call;
 use crate::keras::file::Variable;
@@ -83,16 +83,19 @@ fn run(
     let recurrent = layer.variable_of(variable("recurrent kernel", 1), &[units, wide])?;
     let (kernel, recurrent) = (graph.array(kernel), graph.array(recurrent));
     let two = layer.class == "GRU" && layer.flag("reset_after", true)?;
-    let mut projected = product(graph, input, &kernel);
     let mut bias = None;
+    let mut first = None;
     if layer.flag("use_bias", true)? {
         let shape = if two { vec![2, wide] } else { vec![wide] };
         let values = layer.variable_of(variable("bias", 2), &shape)?.values;
-        let (first, second) = values.split_at(wide);
-        let first = graph.floats(first.to_vec(), &[wide]);
-        projected = graph.op("AddV2", &[&projected, &first], Vec::new(), projected.shape.clone());
-        bias = two.then(|| graph.floats(second.to_vec(), &[wide]));
+        let (one, other) = values.split_at(wide);
+        first = Some(graph.floats(one.to_vec(), &[wide]));
+        bias = two.then(|| graph.floats(other.to_vec(), &[wide]));
     }
+    let projected = on_rows(graph, input, |graph, rows| {
+        let product = graph.matmul(rows, &kernel);
+        Ok(first.map_or(product.clone(), |first| graph.bias_add(&product, &first)))
+    })?;
     let cell = Cell { layer, units, recurrent, bias };
     let needed = if layer.class == "LSTM" { 2 } else { 1 };
     let mut states = match states.len() {
