@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 use std::sync::Arc;
 
 use super::hdf5::Array;
-use super::ir::{Attr, Constant, DT_FLOAT, DT_INT32, Graph, Node, Tensor};
+use super::ir::{Attr, Constant, DT_FLOAT, DT_INT32, Graph, Node, OUTPUT, Tensor};
 use crate::graph::wire::Writer;
 
 /// `GraphDef.versions.producer` of TensorFlow 2.16, the oldest that is used: with it `ResizeBilinear` and others have
@@ -23,14 +23,21 @@ pub(super) fn write(graph: &Graph, outputs: &[(&str, &Tensor)], into: &mut dyn W
         }
     }
     let same = same_constants(graph, &needed);
-    let name = |index: usize| match graph.nodes[index].op {
+    let own = |index: usize| match graph.nodes[index].op {
         "Placeholder" => graph.nodes[index].name.clone(),
         op => format!("{op}_{}", same.get(&index).unwrap_or(&index)),
     };
-    let written = |index: &usize| needed[*index] && !same.contains_key(index);
+    let name = |index: usize| match graph.nodes[index].attrs.as_slice() {
+        [(_, Attr::Int(number)), ..] if graph.nodes[index].op == OUTPUT => {
+            format!("{}:{number}", own(graph.nodes[index].inputs[0]))
+        }
+        _ => own(index),
+    };
+    let written =
+        |index: &usize| needed[*index] && !same.contains_key(index) && graph.nodes[*index].op != OUTPUT;
     for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| written(index)) {
         let inputs: Vec<String> = node.inputs.iter().map(|input| name(*input)).collect();
-        write_node(&name(index), &inputs, node, into)?;
+        write_node(&own(index), &inputs, node, into)?;
     }
     for (output, tensor) in outputs {
         let attrs = vec![("T", Attr::Type(tensor.dtype))];

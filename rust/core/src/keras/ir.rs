@@ -75,6 +75,9 @@ pub(super) struct Node {
     pub(super) name: String,
 }
 
+/// Stands for one of the outputs of its input, which its attribute numbers.
+pub(super) const OUTPUT: &str = "";
+
 pub(super) const DT_FLOAT: i64 = 1;
 pub(super) const DT_DOUBLE: i64 = 2;
 pub(super) const DT_INT32: i64 = 3;
@@ -198,6 +201,51 @@ impl Graph {
     ) -> Tensor {
         let inputs = inputs.iter().map(|tensor| tensor.node).collect();
         self.push(Node { op, inputs, attrs, shape, ..Node::default() }, dtype)
+    }
+
+    /// The outputs of an operation with several, all of one shape.
+    fn outputs(&mut self, node: Node, count: usize, dtype: i64) -> Vec<Tensor> {
+        let whole = self.push(node, dtype);
+        let output = |number: usize| {
+            let attrs = vec![("output", Attr::Int(number as i64))];
+            Node {
+                op: OUTPUT,
+                inputs: vec![whole.node],
+                attrs,
+                shape: whole.shape.clone(),
+                ..Node::default()
+            }
+        };
+        (0..count).map(|number| self.push(output(number), dtype)).collect()
+    }
+
+    /// The last dimension cut into `count` equal parts.
+    pub(super) fn split(&mut self, input: &Tensor, count: usize) -> Vec<Tensor> {
+        let axis = self.scalar_int(input.rank() as i32 - 1);
+        let mut shape = input.shape.clone();
+        if let Some(last) = shape.last_mut() {
+            *last = last.map(|side| side / count);
+        }
+        let attrs = vec![("T", Attr::Type(input.dtype)), ("num_split", Attr::Int(count as i64))];
+        let inputs = vec![axis.node, input.node];
+        self.outputs(Node { op: "Split", inputs, attrs, shape, ..Node::default() }, count, input.dtype)
+    }
+
+    /// Each entry of the first dimension, of which there are `count`.
+    pub(super) fn unpack(&mut self, input: &Tensor, count: usize) -> Vec<Tensor> {
+        let attrs =
+            vec![("T", Attr::Type(input.dtype)), ("num", Attr::Int(count as i64)), ("axis", Attr::Int(0))];
+        let shape = input.shape.get(1..).unwrap_or_default().to_vec();
+        let inputs = vec![input.node];
+        self.outputs(Node { op: "Unpack", inputs, attrs, shape, ..Node::default() }, count, input.dtype)
+    }
+
+    /// Tensors of one shape beside each other, in a new second dimension.
+    pub(super) fn pack(&mut self, tensors: &[Tensor]) -> Tensor {
+        let attrs = vec![("N", Attr::Int(tensors.len() as i64)), ("axis", Attr::Int(1))];
+        let mut shape = tensors.first().map(|first| first.shape.clone()).unwrap_or_default();
+        shape.insert(shape.len().min(1), Some(tensors.len()));
+        self.op("Pack", &tensors.iter().collect::<Vec<_>>(), attrs, shape)
     }
 
     /// An operation that changes each value by itself.

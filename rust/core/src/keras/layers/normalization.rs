@@ -123,7 +123,7 @@ pub(super) fn layer(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Resu
     let mut output = graph.op("Mul", &[from, &scale], Vec::new(), input.shape.clone());
     if !squares && layer.flag("center", true)? {
         let beta = over(graph, layer, input, &axes, (usize::from(scales), "beta"))?;
-        output = graph.op("AddV2", &[&output, &beta], Vec::new(), input.shape.clone());
+        output = graph.op("AddV2", &[&beta, &output], Vec::new(), input.shape.clone());
     }
     Ok(output)
 }
