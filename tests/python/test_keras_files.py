@@ -27,6 +27,7 @@ from sparkdl import SparkDLValueError, _engine, _native
 
 keras = pytest.importorskip("keras")
 h5py = pytest.importorskip("h5py")
+tf = pytest.importorskip("tensorflow")
 L = keras.layers
 
 pytestmark = pytest.mark.once
@@ -80,6 +81,33 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         files.append((make(folder), ""))
     told = read_alone(files, tmp_path_factory.mktemp("files"))
     return dict(zip(hostile.HOSTILE, told, strict=True))
+
+
+def test_the_files_that_hostile_ones_are_made_from_are_read(tmp_path: Path) -> None:
+    for path in (hostile.good(tmp_path), hostile.whole(tmp_path)):
+        _engine.convert_keras(path, tmp_path / "good.sparkdl", "")
+
+
+def test_padding_before_a_depthwise_convolution_never_ends_the_process(tmp_path: Path) -> None:
+    """TensorFlow aborts on a depthwise convolution with explicit padding: it stays an operation of its own."""
+    start = keras.Input((9, 9, 4))
+    outputs = []
+    for padding in (1, 2, ((0, 1), (0, 1)), ((3, 0), (1, 2))):
+        for stride in (1, 2):
+            padded = L.ZeroPadding2D(padding)(start)
+            outputs += [
+                L.DepthwiseConv2D(3, strides=stride)(padded),
+                L.SeparableConv2D(2, 3, strides=stride)(padded),
+            ]
+            outputs.append(L.Conv2D(2, 3, strides=stride)(padded))
+    keras.Model(start, outputs).save(tmp_path / "model.keras")
+    _engine.convert_keras(tmp_path / "model.keras", tmp_path / "model.sparkdl", "")
+    with zipfile.ZipFile(tmp_path / "model.sparkdl") as members:
+        graph = tf.compat.v1.GraphDef.FromString(members.read("graph.pb"))
+    padding = {(node.op, node.attr["padding"].s) for node in graph.node if "padding" in node.attr}
+    assert ("Conv2D", b"EXPLICIT") in padding
+    assert ("DepthwiseConv2dNative", b"EXPLICIT") not in padding
+    assert ("DepthwiseConv2dNative", b"SAME") in padding
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -141,7 +141,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     let model = own.map_or_else(|| row.network(), Ok)?;
     let feature_layer = row.feature_layer_of(&model).ok_or_else(|| no_feature_map(&row, &shown))?;
     // Before the weights, which take their time.
-    if let Some(difference) = row.difference(&model, &feature_layer) {
+    if let Some(difference) = row.difference_in_own(&model, &feature_layer) {
         return Err(refused(&shown, &difference));
     }
     // By the table's name it is meant whatever name it has in the file.
@@ -173,6 +173,9 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     }
     if built.layers.get(&feature_layer).is_none_or(|tensor| tensor.rank() != 4) {
         return Err(no_feature_map(&row, &shown));
+    }
+    if let Some(difference) = row.difference(&model, &feature_layer) {
+        return Err(refused(&shown, &difference));
     }
     let features = built.layers.get(chosen).filter(|tensor| tensor.rank() > 1);
     let features = features.ok_or_else(|| {

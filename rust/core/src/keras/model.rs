@@ -307,6 +307,10 @@ impl Walk<'_> {
         if entry.class == "TimeDistributed" {
             return self.time_distributed(entry, call);
         }
+        if entry.class == "SpectralNormalization" {
+            // It normalizes the kernel when it is trained; what is saved is normal.
+            return self.wrapped(entry, call);
+        }
         let layer = Layer {
             name: entry.name,
             class: entry.class,
@@ -330,6 +334,24 @@ impl Walk<'_> {
 }
 
 impl Walk<'_> {
+    /// What the layer inside of another gives.
+    fn wrapped(&mut self, entry: &Entry, call: &Call<Tensor>) -> Result<Vec<Tensor>> {
+        let inner = entry.config.get("layer").filter(|inner| inner.get("config").is_some());
+        let inner = inner
+            .ok_or_else(|| refused_layer(self.weights.shown(), entry.name, entry.class, "it has no layer"))?;
+        let (class, config) = (text(inner, "class_name"), &inner["config"]);
+        let place = Place {
+            path: format!("{}/layer", entry.place.path),
+            top: entry.place.top.clone(),
+            layer: text(config, "name").to_owned(),
+        };
+        let wrapped = Entry { name: entry.name, class, config, operation: false, place, calls: Vec::new() };
+        self.depth += 1;
+        let outputs = self.call(&wrapped, call)?;
+        self.depth -= 1;
+        Ok(outputs)
+    }
+
     /// `TimeDistributed(layer)`: the steps of all examples are one batch.
     fn time_distributed(&mut self, entry: &Entry, call: &Call<Tensor>) -> Result<Vec<Tensor>> {
         let refused = |why: &str| refused_layer(self.weights.shown(), entry.name, entry.class, why);
@@ -339,24 +361,14 @@ impl Walk<'_> {
             Some(Argument::Tensor(mask)) => Some(Box::new(mask.clone())),
             _ => input.mask.clone(),
         };
-        let inner = entry.config.get("layer").ok_or_else(|| refused("it has no layer"))?;
-        let (class, config) = (text(inner, "class_name"), &inner["config"]);
+        let class = entry.config.get("layer").map_or("", |inner| text(inner, "class_name"));
         let shape: Option<Vec<usize>> = input.shape.iter().skip(2).copied().collect();
         let shape = shape.ok_or_else(|| refused("the size of its steps is not known"))?;
         if mask.is_some() && matches!(class, "LSTM" | "GRU" | "SimpleRNN" | "Bidirectional" | "Softmax") {
             return Err(refused("a mask for the layer inside of it is not built from files"));
         }
         let flat = self.graph.reshape(input, &shape);
-        let place = Place {
-            path: format!("{}/layer", entry.place.path),
-            top: entry.place.top.clone(),
-            layer: text(config, "name").to_owned(),
-        };
-        let name = entry.name;
-        let wrapped = Entry { name, class, config, operation: false, place, calls: Vec::new() };
-        self.depth += 1;
-        let outputs = self.call(&wrapped, &Call::of(vec![Argument::Tensor(flat)]))?;
-        self.depth -= 1;
+        let outputs = self.wrapped(entry, &Call::of(vec![Argument::Tensor(flat)]))?;
         let refused = |why: &str| refused_layer(self.weights.shown(), entry.name, entry.class, why);
         let [output] = outputs.as_slice() else { return Err(refused("its layer has several outputs")) };
         let inner = output.inner().ok_or_else(|| refused("the size of its output is not known"))?;
