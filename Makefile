@@ -127,6 +127,7 @@ bench: build $(ONNX)/done  ## Pictures per second and memory, ours and the rival
 	SPARKDL_BENCH_ONNX=$(ONNX) $(PY) tests/bench/bench.py
 	PYTHONPATH=$(SITE) $(PY) tests/bench/loading.py
 	PYTHONPATH=$(SITE) $(PY) tests/bench/keras_stages.py
+	PYTHONPATH=$(SITE) $(PY) tests/bench/frozen.py
 
 # ZOO: names of networks, to compare some; each takes a minute or so.
 zoo: build  ## Every built-in network in every form of Keras file, compared with Keras: dist/zoo.md

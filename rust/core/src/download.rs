@@ -1,18 +1,22 @@
 //! A published file into a folder of this machine: fetched once, resumed where it was cut, checked before it has its name.
 
+mod announced;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::{info, warn};
 use md5::Md5;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy};
+
+use announced::Announced;
 
 use crate::bundle::hex;
 use crate::options::DownloadOptions;
@@ -28,7 +32,8 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 ///
 /// A file that is there already is checked and nothing is fetched. What arrived of a cut download lies beside the target
 /// and is continued where the server still has the same version. Of several processes one fetches, the others wait and
-/// use its file. `goes_on` is called between chunks; its error stops the download and is returned.
+/// use its file. Without a hash the one counts that the server announces (`x-goog-hash`), else the announced size; what is
+/// not known to be whole is not used. `goes_on` is called between chunks; its error stops the download and is returned.
 ///
 /// Options: `url` (http or https), `file`, `hash` (hex, or empty) with `hashAlgorithm` (`md5`, `sha256`), `maxBytes`,
 /// `connectSeconds`, `stallSeconds` (without a byte), `retries`, `pauseMillis` (before the first retry, then doubled),
@@ -123,6 +128,12 @@ impl Fetching<'_> {
         {
             return Err(Failure::Lasting(self.too_large(total)));
         }
+        let announced = Announced::of(&response).filter(|_| self.options.hash.is_empty());
+        let chunked = header(&response, "transfer-encoding").is_some_and(|how| how.ends_with("chunked"));
+        if total.is_none() && !chunked && announced.is_none() && self.options.hash.is_empty() {
+            let reason = "the server tells neither its size nor its hash, so nobody knows when it is whole";
+            return Err(Failure::Lasting(reason.to_owned()));
+        }
         if start == 0 {
             self.forget()?;
             if let Some(validator) = validator(&response) {
@@ -143,14 +154,23 @@ impl Fetching<'_> {
             self.forget()?;
         }
         received?;
-        if let Some(found) = self.wrong_hash(&partial)? {
-            let (algorithm, hash) = (&self.options.hash_algorithm, &self.options.hash);
-            let reason = format!("its {algorithm} hash is not {hash}, which is published, but {found}");
+        let wrong = match (&announced, self.wrong_hash(&partial)?) {
+            (_, Some(found)) => {
+                let (algorithm, hash) = (&self.options.hash_algorithm, &self.options.hash);
+                Some(format!("its {algorithm} hash is not {hash}, which is published, but {found}"))
+            }
+            (Some(announced), None) => announced.difference(&partial).map_err(|e| unreadable(&partial, e))?,
+            (None, None) => None,
+        };
+        if let Some(reason) = wrong {
             if start > 0 {
                 return Err(Failure::Stale(reason));
             }
             self.forget()?;
             return Err(Failure::Lasting(reason));
+        }
+        if announced.is_none() && self.options.hash.is_empty() {
+            warn!("{}: no hash of it is known, so only its size was checked", self.options.url);
         }
         fs::rename(&partial, &self.options.file).map_err(|e| self.unwritable(e))?;
         self.forget()?;
@@ -312,9 +332,7 @@ impl Fetching<'_> {
             "sha256" => hash_of::<Sha256>(path),
             _ => return Ok(None),
         };
-        let found = found.map_err(|e| {
-            Error::new(ErrorKind::Io, format!("Cannot read {}.", path.display())).with_source(e)
-        })?;
+        let found = found.map_err(|e| unreadable(path, e))?;
         Ok((found != self.options.hash).then_some(found))
     }
 
@@ -384,6 +402,10 @@ impl Fetching<'_> {
         Error::new(ErrorKind::Io, format!("Cannot write to the folder {}.", folder.display()))
             .with_source(error)
     }
+}
+
+fn unreadable(path: &Path, cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("Cannot read {}.", path.display())).with_source(cause)
 }
 
 /// What lies beside the target.

@@ -408,3 +408,111 @@ fn options_that_make_no_sense_are_refused() {
         assert!(refused.message().contains(&format!("The option {key} cannot be")), "{}", refused.message());
     }
 }
+
+/// Lines of the log at warning level.
+struct Lines(Mutex<Vec<String>>);
+
+static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+impl log::Log for Lines {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record) {
+        if self.enabled(record.metadata()) {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+const UNPINNED: [(&str, &str); 2] = [("hash", ""), ("hashAlgorithm", "")];
+
+#[test]
+fn without_a_hash_the_one_that_the_server_announces_counts() {
+    let crc32c = "crc32c=CMaS2Q==";
+    let md5 = "md5=nenv8MWuUKeHWbrwLKwQ5w==";
+    let both = format!("X-Goog-Hash: {crc32c}\r\nX-Goog-Hash: {md5}\r\n");
+    let one = format!("x-goog-hash: {crc32c},{md5}\r\n");
+    let short = format!("x-goog-hash: {crc32c}\r\n");
+    for (name, headers) in [("both", both), ("one", one), ("short", short)] {
+        for wrong in [false, true] {
+            let (folder, headers) = (Folder::new(&format!("announced-{name}-{wrong}")), headers.clone());
+            let server = Server::start(move |_, _, stream| {
+                let mut body = content();
+                body[5] ^= u8::from(wrong);
+                let length = format!("Content-Length: {}\r\n{headers}", body.len());
+                send(stream, "200 OK", &length, &body);
+            });
+            let fetched = fetch(&server.url(), &folder, &UNPINNED);
+            if wrong {
+                let said = refusal(fetched);
+                let kind = if name == "short" { "crc32c" } else { "md5" };
+                assert!(said.contains(&format!("its {kind} is ")), "{said}");
+                assert!(said.contains(", which the server announces. Put the file at "), "{said}");
+                assert!(folder.names().is_empty());
+            } else {
+                fetched.unwrap();
+                assert_eq!(folder.names(), ["some.h5"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_resumed_file_is_checked_as_a_whole_by_what_the_server_announces() {
+    let folder = Folder::new("announced-resumed");
+    let server = Server::start(|number, request, stream| {
+        let mut body = content();
+        if number == 0 {
+            // The first part is another version's, whatever the server says.
+            body[5] ^= 1;
+            serve(request, stream, "\"1\"", &body, 300_000);
+        } else {
+            let start = request.start("\"1\"").unwrap_or(0);
+            let range = format!("Content-Range: bytes {start}-{}/{}\r\n", body.len() - 1, body.len());
+            let headers = format!(
+                "Content-Length: {}\r\nETag: \"1\"\r\nx-goog-hash: md5=nenv8MWuUKeHWbrwLKwQ5w==\r\n{range}",
+                body.len() - start
+            );
+            let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
+            send(stream, status, &headers, &body[start..]);
+        }
+    });
+    fetch(&server.url(), &folder, &[&UNPINNED[..], &[("retries", "2")]].concat()).unwrap();
+    assert_eq!(server.count(), 3);
+    assert_eq!(fs::read(folder.target()).unwrap(), content());
+}
+
+#[test]
+fn what_cannot_be_checked_is_said_and_what_has_no_end_is_not_used() {
+    let _ = log::set_logger(&LINES);
+    log::set_max_level(log::LevelFilter::Warn);
+    let folder = Folder::new("unchecked");
+    let server = Server::start(|_, _, stream| {
+        send(stream, "200 OK", &format!("Content-Length: {}\r\n", content().len()), &content());
+    });
+    fetch(&server.url(), &folder, &UNPINNED).unwrap();
+    let expected = format!("{}: no hash of it is known, so only its size was checked", server.url());
+    assert!(LINES.0.lock().unwrap().contains(&expected));
+    let folder = Folder::new("endless");
+    let endless = Server::start(|_, _, stream| send(stream, "200 OK", "", &content()));
+    let said = refusal(fetch(&endless.url(), &folder, &UNPINNED));
+    assert!(said.contains("the server tells neither its size nor its hash"), "{said}");
+    assert!(folder.names().is_empty());
+    fetch(&endless.url(), &folder, &[]).unwrap();
+    let folder = Folder::new("chunked");
+    let chunked = Server::start(|number, _, stream| {
+        let whole = content();
+        let mut body = format!("{:x}\r\n", whole.len()).into_bytes();
+        body.extend_from_slice(&whole);
+        body.extend_from_slice(b"\r\n0\r\n\r\n");
+        // The first time without its end.
+        let sent = if number == 0 { body.len() - 5 } else { body.len() };
+        send(stream, "200 OK", "Transfer-Encoding: chunked\r\n", &body[..sent]);
+    });
+    refusal(fetch(&chunked.url(), &folder, &UNPINNED));
+    fetch(&chunked.url(), &folder, &UNPINNED).unwrap();
+}

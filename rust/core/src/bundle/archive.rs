@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::damaged;
 use crate::{Error, ErrorKind, Result};
@@ -85,6 +85,10 @@ pub(crate) fn check_members(
         }
         if member.encrypted() {
             return Err(wrong(&format!("its member {name} is encrypted")));
+        }
+        if member.compression() == CompressionMethod::Stored && member.size() != member.compressed_size() {
+            let (size, stored) = (member.size(), member.compressed_size());
+            return Err(wrong(&format!("its member {name} claims {size} bytes, but {stored} are stored")));
         }
         if member.size() / MAX_RATIO > member.compressed_size() {
             let (size, compressed) = (member.size(), member.compressed_size());

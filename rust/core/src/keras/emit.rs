@@ -1,9 +1,11 @@
 //! A graph as a serialised `GraphDef`, written piece by piece: weights are not copied into a message.
 
+use std::collections::HashMap;
 use std::io::{Result, Write};
+use std::sync::Arc;
 
 use super::hdf5::Array;
-use super::ir::{Attr, Constant, DT_FLOAT, DT_INT32, Graph, Node, Tensor};
+use super::ir::{Attr, Constant, DT_FLOAT, DT_INT32, Graph, Node, OUTPUT, Tensor};
 use crate::graph::wire::Writer;
 
 /// `GraphDef.versions.producer` of TensorFlow 2.16, the oldest that is used: with it `ResizeBilinear` and others have
@@ -20,13 +22,22 @@ pub(super) fn write(graph: &Graph, outputs: &[(&str, &Tensor)], into: &mut dyn W
             open.extend(&graph.nodes[index].inputs);
         }
     }
-    let name = |index: usize| match graph.nodes[index].op {
+    let same = same_constants(graph, &needed);
+    let own = |index: usize| match graph.nodes[index].op {
         "Placeholder" => graph.nodes[index].name.clone(),
-        op => format!("{op}_{index}"),
+        op => format!("{op}_{}", same.get(&index).unwrap_or(&index)),
     };
-    for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| needed[*index]) {
+    let name = |index: usize| match graph.nodes[index].attrs.as_slice() {
+        [(_, Attr::Int(number)), ..] if graph.nodes[index].op == OUTPUT => {
+            format!("{}:{number}", own(graph.nodes[index].inputs[0]))
+        }
+        _ => own(index),
+    };
+    let written =
+        |index: &usize| needed[*index] && !same.contains_key(index) && graph.nodes[*index].op != OUTPUT;
+    for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| written(index)) {
         let inputs: Vec<String> = node.inputs.iter().map(|input| name(*input)).collect();
-        write_node(&name(index), &inputs, node, into)?;
+        write_node(&own(index), &inputs, node, into)?;
     }
     for (output, tensor) in outputs {
         let attrs = vec![("T", Attr::Type(tensor.dtype))];
@@ -38,6 +49,26 @@ pub(super) fn write(graph: &Graph, outputs: &[(&str, &Tensor)], into: &mut dyn W
     let mut message = Writer::default();
     message.bytes(4, &versions.finish());
     into.write_all(&message.finish())
+}
+
+/// Constants that an earlier one equals: arrays of a layer that is called twice, and small whole numbers.
+fn same_constants(graph: &Graph, needed: &[bool]) -> HashMap<usize, usize> {
+    let mut arrays = HashMap::new();
+    let mut numbers = HashMap::new();
+    let mut same = HashMap::new();
+    for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| needed[*index]) {
+        let first = match &node.constant {
+            Some(Constant::Floats(array)) => {
+                *arrays.entry((Arc::as_ptr(&array.values), &array.shape)).or_insert(index)
+            }
+            Some(Constant::Ints(values)) => *numbers.entry((values, &node.shape)).or_insert(index),
+            None => index,
+        };
+        if first != index {
+            same.insert(index, first);
+        }
+    }
+    same
 }
 
 fn write_node(name: &str, inputs: &[String], node: &Node, into: &mut dyn Write) -> Result<()> {

@@ -3,21 +3,25 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::{Arc, Weak};
 
 use serde_json::Value;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::hdf5::{Array, Hdf5};
-use super::refused;
+use super::hdf5::{Array, Hdf5, MAX_TEXT};
+use super::{create_beside, refused};
 use crate::bundle::{check_members, unreadable};
 use crate::{Error, ErrorKind, Result};
 
-const MAX_CONFIG: u64 = 64 << 20;
 /// The largest published network has 3.5 GB.
 const MAX_WEIGHTS: u64 = 16 << 30;
+/// What packed weights may be larger than in the file: pruned ones shrink to a tenth.
+const MAX_RATIO: u64 = 16;
+/// What a configuration may take in memory once it is read; a layer takes about 14 KiB.
+const MAX_CONFIG: usize = 32 << 20;
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.weights.h5";
 const LAYER_NAMES: &str = "layer_names";
@@ -37,7 +41,40 @@ pub(super) struct Weights {
     hdf5: Hdf5,
     layout: Layout,
     /// `weight_names` of the groups that were asked for.
-    names: RefCell<HashMap<String, Rc<Vec<String>>>>,
+    names: RefCell<HashMap<String, Rc<Names>>>,
+    /// Arrays that were read, by their paths: a layer that is called twice has one.
+    arrays: RefCell<HashMap<String, (Vec<usize>, Weak<Vec<f32>>)>>,
+}
+
+/// The variables of a group of the older layout, in its order.
+#[derive(Default)]
+struct Names {
+    all: Vec<String>,
+    /// Places in `all`, by each part of the paths that the names are.
+    by_part: HashMap<String, Vec<usize>>,
+}
+
+impl Names {
+    fn new(all: Vec<String>) -> Names {
+        let mut by_part: HashMap<String, Vec<usize>> = HashMap::new();
+        for (place, name) in all.iter().enumerate() {
+            for part in name.split('/') {
+                let places = by_part.entry(part.to_owned()).or_default();
+                if places.last() != Some(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        Names { all, by_part }
+    }
+
+    /// The variable of this number: of one layer of a model, or of all.
+    fn get(&self, layer: Option<&str>, number: usize) -> Option<&String> {
+        match layer {
+            Some(layer) => self.all.get(*self.by_part.get(layer)?.get(number)?),
+            None => self.all.get(number),
+        }
+    }
 }
 
 /// How a file names the variables of a layer.
@@ -51,8 +88,9 @@ enum Layout {
 }
 
 impl KerasFile {
-    /// Opens `.keras`, a whole model in `.h5`, or weights alone in `.h5`; what it is, its first bytes say.
-    pub(super) fn open(path: &Path) -> Result<KerasFile> {
+    /// Opens `.keras`, a whole model in `.h5`, or weights alone in `.h5`; what it is, its first bytes say. Packed weights
+    /// are unpacked beside `output`.
+    pub(super) fn open(path: &Path, output: &Path) -> Result<KerasFile> {
         let shown = path.display().to_string();
         let unreadable = |e| unreadable("Keras file", path, e);
         let mut file = File::open(path).map_err(unreadable)?;
@@ -68,37 +106,49 @@ impl KerasFile {
             }
         }
         match magic {
-            [b'P', b'K', 3, 4, ..] => Self::from_zip(file, &shown),
+            [b'P', b'K', 3, 4, ..] => Self::from_zip(file, &shown, output),
             [0x89, b'H', b'D', b'F', b'\r', b'\n', 0x1a, b'\n'] => Self::from_hdf5(file, &shown),
             _ => Err(refused(&shown, "it is neither a .keras file (zip) nor an .h5 file (HDF5)")),
         }
     }
 
-    fn from_zip(file: File, shown: &str) -> Result<KerasFile> {
+    fn from_zip(file: File, shown: &str, output: &Path) -> Result<KerasFile> {
         let region =
             file.try_clone().map_err(|e| refused(shown, "it cannot be opened twice").with_source(e))?;
         let broken = |e| refused(shown, "it is not a readable zip file").with_source(e);
         let mut zip = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
         check_members(&mut zip, &|what| refused(shown, what))?;
-        let model = json(&member(&mut zip, CONFIG, MAX_CONFIG, shown)?, CONFIG, shown)?;
-        let version = member(&mut zip, "metadata.json", MAX_CONFIG, shown)
+        let model = json(&member(&mut zip, CONFIG, shown)?, CONFIG, shown)?;
+        let version = member(&mut zip, "metadata.json", shown)
             .and_then(|bytes| json(&bytes, "metadata.json", shown))
             .ok()
             .and_then(|metadata| Some(metadata.get("keras_version")?.as_str()?.to_owned()));
-        let inside = format!("{shown} ({WEIGHTS})");
-        let (stored, start, length) = {
+        let (start, length) = {
             let found = zip
                 .by_name_raw(WEIGHTS.as_bytes())
                 .map_err(|e| refused(shown, &format!("it has no readable {WEIGHTS}")).with_source(e))?;
-            let stored = found.compression() == CompressionMethod::Stored && !found.encrypted();
-            (stored, found.data_start(), found.size())
-        };
-        let hdf5 = match start {
-            Some(start) if stored => {
-                check_sum(&mut zip, shown)?;
-                Hdf5::open(region, start, length, &inside)?
+            let (size, packed) = (found.size(), found.compressed_size());
+            if size > MAX_WEIGHTS || size / MAX_RATIO > packed {
+                return Err(refused(
+                    shown,
+                    &format!(
+                        "its {WEIGHTS} claims {size} bytes from {packed}; at most {MAX_WEIGHTS} are read, and {MAX_RATIO} \
+                         from each"
+                    ),
+                ));
             }
-            _ => Hdf5::from_bytes(member(&mut zip, WEIGHTS, MAX_WEIGHTS, shown)?, &inside)?,
+            (found.data_start().filter(|_| found.compression() == CompressionMethod::Stored), size)
+        };
+        let inside = format!("{shown} ({WEIGHTS})");
+        let hdf5 = if let Some(start) = start {
+            unpack(&mut zip, &mut std::io::sink(), shown)?;
+            Hdf5::open(region, start, length, &inside)?
+        } else {
+            let (mut unpacked, beside) = create_beside(output)?;
+            // It has no name while it is used, so that nothing is left behind.
+            let _ = std::fs::remove_file(&beside);
+            unpack(&mut zip, &mut unpacked, shown)?;
+            Hdf5::open(unpacked, 0, length, &inside)?
         };
         let weights = Weights::new(hdf5, Layout::Paths);
         Ok(KerasFile { model: Some(model), weights, keras_version: version.unwrap_or_default() })
@@ -129,35 +179,69 @@ impl KerasFile {
 }
 
 fn json(bytes: &[u8], what: &str, shown: &str) -> Result<Value> {
+    let size = size_as_values(bytes);
+    if size > MAX_CONFIG {
+        let (size, most) = (size >> 20, MAX_CONFIG >> 20);
+        return Err(refused(
+            shown,
+            &format!(
+                "its {what} is made of so many values that they take {size} MiB, at most {most} are read"
+            ),
+        ));
+    }
     serde_json::from_slice(bytes)
         .map_err(|e| refused(shown, &format!("its {what} is not JSON")).with_source(e))
 }
 
+/// About what a JSON text takes in memory once it is read: an object of one entry has room for eleven.
+fn size_as_values(bytes: &[u8]) -> usize {
+    let (mut size, mut in_text, mut escaped) = (bytes.len(), false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => {
+                in_text = !in_text;
+                size += 16;
+            }
+            _ if in_text => {}
+            b'{' => size += 640,
+            b'[' => size += 64,
+            b',' => size += 110,
+            _ => {}
+        }
+    }
+    size
+}
+
 /// One whole member in memory; zip's checksum is verified on the way.
-fn member(zip: &mut ZipArchive<BufReader<File>>, name: &str, most: u64, shown: &str) -> Result<Vec<u8>> {
+fn member(zip: &mut ZipArchive<BufReader<File>>, name: &str, shown: &str) -> Result<Vec<u8>> {
     let broken = |what: &str| refused(shown, &format!("its {name} {what}"));
     let mut member =
         zip.by_name(name).map_err(|e| broken("is not there or cannot be read").with_source(e))?;
     let size = member.size();
-    if size > most {
-        return Err(broken(&format!("has {size} bytes, at most {most} are read")));
+    if size > MAX_TEXT as u64 {
+        return Err(broken(&format!("has {size} bytes, at most {MAX_TEXT} are read")));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    member
-        .by_ref()
-        .take(most)
-        .read_to_end(&mut bytes)
-        .map_err(|e| broken("cannot be read").with_source(e))?;
+    let read = member.by_ref().take(size + 1).read_to_end(&mut bytes);
+    read.map_err(|e| broken("cannot be read").with_source(e))?;
+    if bytes.len() as u64 != size {
+        return Err(broken(&format!("has other than the {size} bytes that it claims")));
+    }
     Ok(bytes)
 }
 
-/// Reads the stored weights once, in pieces: zip compares their checksum at the end.
-fn check_sum(zip: &mut ZipArchive<BufReader<File>>, shown: &str) -> Result<()> {
-    let broken = |e: std::io::Error| refused(shown, &format!("its {WEIGHTS} is damaged")).with_source(e);
+/// Reads the weights once, in pieces: zip compares their checksum at the end.
+fn unpack(zip: &mut ZipArchive<BufReader<File>>, into: &mut dyn Write, shown: &str) -> Result<()> {
     let mut member = zip
         .by_name(WEIGHTS)
         .map_err(|e| refused(shown, &format!("its {WEIGHTS} cannot be read")).with_source(e))?;
-    std::io::copy(&mut member, &mut std::io::sink()).map(|_| ()).map_err(broken)
+    let size = member.size();
+    let broken = || refused(shown, &format!("its {WEIGHTS} is damaged"));
+    let found = std::io::copy(&mut member.by_ref().take(size + 1), into);
+    let found = found.map_err(|e| broken().with_source(e))?;
+    if found == size { Ok(()) } else { Err(broken()) }
 }
 
 /// The variables of one layer, wherever the file keeps them.
@@ -184,11 +268,16 @@ pub(super) struct Variable<'a> {
 
 impl Weights {
     fn new(hdf5: Hdf5, layout: Layout) -> Weights {
-        Weights { hdf5, layout, names: RefCell::default() }
+        Weights { hdf5, layout, names: RefCell::default(), arrays: RefCell::default() }
     }
 
     pub(super) fn shown(&self) -> &str {
         self.hdf5.shown()
+    }
+
+    /// Bytes of the file that they are in.
+    pub(super) fn size(&self) -> usize {
+        self.hdf5.size()
     }
 
     /// For weights alone: matches the file's layers with those of a model that own variables, `all` of it or those
@@ -203,7 +292,7 @@ impl Weights {
         }
         let mut found = Vec::new();
         for name in self.hdf5.strings("", LAYER_NAMES)?.unwrap_or_default() {
-            if !self.weight_names(&name)?.is_empty() {
+            if !self.weight_names(&name)?.all.is_empty() {
                 found.push(name);
             }
         }
@@ -239,14 +328,12 @@ impl Weights {
                     Layout::Groups(groups) => groups.get(&place.top).cloned().unwrap_or_default(),
                 };
                 let names = self.weight_names(&group)?;
-                let inside = place.top != place.layer;
-                let mut own =
-                    names.iter().filter(|name| !inside || name.split('/').any(|part| part == place.layer));
-                let found = own.nth(variable.flat).map(|name| format!("{group}/{name}"));
+                let inside = (place.top != place.layer).then_some(place.layer.as_str());
+                let found = names.get(inside, variable.flat).map(|name| format!("{group}/{name}"));
                 found.ok_or_else(|| self.missing(place, name, &group))?
             }
         };
-        let found = self.hdf5.array(&path)?.ok_or_else(|| self.missing(place, name, &path))?;
+        let found = self.array(&path)?.ok_or_else(|| self.missing(place, name, &path))?;
         if found.shape == shape {
             return Ok(found);
         }
@@ -262,11 +349,25 @@ impl Weights {
         ))
     }
 
-    fn weight_names(&self, group: &str) -> Result<Rc<Vec<String>>> {
+    fn array(&self, path: &str) -> Result<Option<Array>> {
+        if let Some((shape, values)) = self.arrays.borrow().get(path)
+            && let Some(values) = values.upgrade()
+        {
+            return Ok(Some(Array { shape: shape.clone(), values }));
+        }
+        let found = self.hdf5.array(path)?;
+        if let Some(found) = &found {
+            let kept = (found.shape.clone(), Arc::downgrade(&found.values));
+            self.arrays.borrow_mut().insert(path.to_owned(), kept);
+        }
+        Ok(found)
+    }
+
+    fn weight_names(&self, group: &str) -> Result<Rc<Names>> {
         if let Some(names) = self.names.borrow().get(group) {
             return Ok(Rc::clone(names));
         }
-        let names = Rc::new(self.hdf5.strings(group, WEIGHT_NAMES)?.unwrap_or_default());
+        let names = Rc::new(Names::new(self.hdf5.strings(group, WEIGHT_NAMES)?.unwrap_or_default()));
         self.names.borrow_mut().insert(group.to_owned(), Rc::clone(&names));
         Ok(names)
     }

@@ -28,14 +28,24 @@ fn floats(graph: &Graph, node: usize) -> Option<&Array> {
     }
 }
 
+/// Bytes of kernels that convolutions share and that get a copy for each.
+const COPIES: usize = 16 << 20;
+
 /// `convolution · scale + shift` becomes the convolution's own kernel and bias.
 fn merge_scales(graph: &mut Graph, outputs: &[usize]) {
     let uses = uses(graph, outputs);
+    let mut copied = 0;
     for sum in 0..graph.nodes.len() {
         let Some(found) = scaled_convolution(graph, &uses, sum) else { continue };
         let Scaled { kernel, bias, scale, shift, convolution } = found;
         let node = &mut graph.nodes[kernel];
         if let Some(Constant::Floats(array)) = &mut node.constant {
+            if Arc::strong_count(&array.values) > 1 {
+                copied += size_of_val(array.values.as_slice());
+                if copied > COPIES {
+                    continue;
+                }
+            }
             let channels = scale.len();
             let values = Arc::make_mut(&mut array.values);
             values.chunks_exact_mut(channels).for_each(|row| {

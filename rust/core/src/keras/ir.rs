@@ -75,6 +75,9 @@ pub(super) struct Node {
     pub(super) name: String,
 }
 
+/// Stands for one of the outputs of its input, which its attribute numbers.
+pub(super) const OUTPUT: &str = "";
+
 pub(super) const DT_FLOAT: i64 = 1;
 pub(super) const DT_DOUBLE: i64 = 2;
 pub(super) const DT_INT32: i64 = 3;
@@ -90,15 +93,21 @@ pub(super) const DTYPES: [(&str, i64); 6] = [
     ("bool", DT_BOOL),
 ];
 
+/// About what a node takes in memory, without the values of a constant.
+const NODE: usize = 400;
+
 /// Nodes in an order in which they can run.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
+    /// What it takes in memory beside the arrays of the file.
+    pub(super) size: usize,
 }
 
 impl Graph {
     fn push(&mut self, node: Node, dtype: i64) -> Tensor {
         let shape = node.shape.clone();
+        self.size += NODE;
         self.nodes.push(node);
         Tensor { node: self.nodes.len() - 1, shape, dtype, mask: None }
     }
@@ -110,9 +119,12 @@ impl Graph {
     }
 
     pub(super) fn constant(&mut self, constant: Constant, shape: &[usize]) -> Tensor {
-        let dtype = match constant {
+        let dtype = match &constant {
             Constant::Floats(_) => DT_FLOAT,
-            Constant::Ints(_) => DT_INT32,
+            Constant::Ints(values) => {
+                self.size += size_of_val(values.as_slice());
+                DT_INT32
+            }
         };
         let shape = shape.iter().copied().map(Some).collect();
         let attrs = vec![("dtype", Attr::Type(dtype))];
@@ -125,6 +137,7 @@ impl Graph {
     }
 
     pub(super) fn floats(&mut self, values: Vec<f32>, shape: &[usize]) -> Tensor {
+        self.size += size_of_val(values.as_slice());
         self.array(Array { shape: shape.to_vec(), values: Arc::new(values) })
     }
 
@@ -188,6 +201,51 @@ impl Graph {
     ) -> Tensor {
         let inputs = inputs.iter().map(|tensor| tensor.node).collect();
         self.push(Node { op, inputs, attrs, shape, ..Node::default() }, dtype)
+    }
+
+    /// The outputs of an operation with several, all of one shape.
+    fn outputs(&mut self, node: Node, count: usize, dtype: i64) -> Vec<Tensor> {
+        let whole = self.push(node, dtype);
+        let output = |number: usize| {
+            let attrs = vec![("output", Attr::Int(number as i64))];
+            Node {
+                op: OUTPUT,
+                inputs: vec![whole.node],
+                attrs,
+                shape: whole.shape.clone(),
+                ..Node::default()
+            }
+        };
+        (0..count).map(|number| self.push(output(number), dtype)).collect()
+    }
+
+    /// The last dimension cut into `count` equal parts.
+    pub(super) fn split(&mut self, input: &Tensor, count: usize) -> Vec<Tensor> {
+        let axis = self.scalar_int(input.rank() as i32 - 1);
+        let mut shape = input.shape.clone();
+        if let Some(last) = shape.last_mut() {
+            *last = last.map(|side| side / count);
+        }
+        let attrs = vec![("T", Attr::Type(input.dtype)), ("num_split", Attr::Int(count as i64))];
+        let inputs = vec![axis.node, input.node];
+        self.outputs(Node { op: "Split", inputs, attrs, shape, ..Node::default() }, count, input.dtype)
+    }
+
+    /// Each entry of the first dimension, of which there are `count`.
+    pub(super) fn unpack(&mut self, input: &Tensor, count: usize) -> Vec<Tensor> {
+        let attrs =
+            vec![("T", Attr::Type(input.dtype)), ("num", Attr::Int(count as i64)), ("axis", Attr::Int(0))];
+        let shape = input.shape.get(1..).unwrap_or_default().to_vec();
+        let inputs = vec![input.node];
+        self.outputs(Node { op: "Unpack", inputs, attrs, shape, ..Node::default() }, count, input.dtype)
+    }
+
+    /// Tensors of one shape beside each other, in a new second dimension.
+    pub(super) fn pack(&mut self, tensors: &[Tensor]) -> Tensor {
+        let attrs = vec![("N", Attr::Int(tensors.len() as i64)), ("axis", Attr::Int(1))];
+        let mut shape = tensors.first().map(|first| first.shape.clone()).unwrap_or_default();
+        shape.insert(shape.len().min(1), Some(tensors.len()));
+        self.op("Pack", &tensors.iter().collect::<Vec<_>>(), attrs, shape)
     }
 
     /// An operation that changes each value by itself.
@@ -293,6 +351,22 @@ impl Graph {
     pub(super) fn matmul(&mut self, rows: &Tensor, matrix: &Tensor) -> Tensor {
         let attrs = vec![("transpose_a", Attr::Bool(false)), ("transpose_b", Attr::Bool(false))];
         self.op("MatMul", &[rows, matrix], attrs, vec![rows.shape[0], matrix.shape[1]])
+    }
+
+    /// A value for each of the last dimension's.
+    pub(super) fn bias_add(&mut self, input: &Tensor, bias: &Tensor) -> Tensor {
+        self.op("BiasAdd", &[input, bias], vec![("data_format", Attr::text("NHWC"))], input.shape.clone())
+    }
+
+    /// Products of the matrices in the last two dimensions, of which the second may be turned; the others are the left's.
+    pub(super) fn batch_matmul(&mut self, left: &Tensor, right: &Tensor, turned: bool) -> Tensor {
+        let attrs = vec![("adj_x", Attr::Bool(false)), ("adj_y", Attr::Bool(turned))];
+        let last = right.rank() - if turned { 2 } else { 1 };
+        let mut shape = left.shape.clone();
+        if let Some(columns) = shape.last_mut() {
+            *columns = right.shape.get(last).copied().flatten();
+        }
+        self.op("BatchMatMulV2", &[left, right], attrs, shape)
     }
 
     pub(super) fn cast(&mut self, input: &Tensor, dtype: i64) -> Tensor {

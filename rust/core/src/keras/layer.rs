@@ -62,8 +62,9 @@ impl Layer<'_> {
         matches!(self.call.named(name), Some(Argument::Value(Value::Bool(true))))
     }
 
-    fn wrong(&self, key: &str) -> Error {
-        let found = self.config.get(key).unwrap_or(&Value::Null);
+    pub(super) fn wrong(&self, key: &str) -> Error {
+        let found: String =
+            self.config.get(key).unwrap_or(&Value::Null).to_string().chars().take(200).collect();
         self.refused(&format!("its argument {key} is {found}"))
     }
 

@@ -5,6 +5,7 @@ mod emit;
 mod family;
 mod file;
 mod fold;
+mod guard;
 mod hdf5;
 mod ir;
 mod layer;
@@ -14,9 +15,9 @@ mod operations;
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -66,7 +67,7 @@ pub fn convert(options: &Options) -> Result<()> {
 
 /// A model of any kind.
 fn convert_tensors(options: &KerasOptions) -> Result<()> {
-    let file = KerasFile::open(&options.file)?;
+    let file = KerasFile::open(&options.file, &options.output)?;
     let shown = file.weights.shown().to_owned();
     let Some(model) = file.model.as_ref() else {
         return Err(refused(
@@ -132,13 +133,17 @@ fn source(options: &KerasOptions, file: &KerasFile) -> Result<Value> {
 /// A network of the table.
 fn convert_named(options: &KerasOptions) -> Result<()> {
     let row = Row::of(&options.model_name)?;
-    let mut file = KerasFile::open(&options.file)?;
+    let mut file = KerasFile::open(&options.file, &options.output)?;
     let shown = file.weights.shown().to_owned();
     let size = Some([row.height, row.width]);
     let own = file.model.take();
     let alone = own.is_none();
     let model = own.map_or_else(|| row.network(), Ok)?;
     let feature_layer = row.feature_layer_of(&model).ok_or_else(|| no_feature_map(&row, &shown))?;
+    // Before the weights, which take their time.
+    if let Some(difference) = row.difference_in_own(&model, &feature_layer) {
+        return Err(refused(&shown, &difference));
+    }
     // By the table's name it is meant whatever name it has in the file.
     let named = Some(options.feature_layer.as_str()).filter(|name| !name.is_empty());
     let named = named.unwrap_or(&row.feature_layer);
@@ -255,13 +260,9 @@ fn write_bundle(
     outputs: &[(&str, &Tensor)],
     mut manifest: Value,
 ) -> Result<()> {
-    let temporary = temporary_beside(target);
-    let failed = |e: std::io::Error| {
-        let _ = std::fs::remove_file(&temporary);
-        Error::new(ErrorKind::Io, format!("Cannot write the bundle {}.", target.display())).with_source(e)
-    };
-    let mut write = || -> std::io::Result<()> {
-        let mut zip = ZipWriter::new(BufWriter::new(File::create_new(&temporary)?));
+    let (file, temporary) = create_beside(target)?;
+    let write = || -> std::io::Result<()> {
+        let mut zip = ZipWriter::new(BufWriter::new(file));
         let stored = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .last_modified_time(zip::DateTime::default());
@@ -277,16 +278,23 @@ fn write_bundle(
         zip.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&temporary, target)
     };
-    write().map_err(failed)
+    write().map_err(|e| {
+        let _ = std::fs::remove_file(&temporary);
+        unwritable(target, e)
+    })
 }
 
-/// Bundles that this process began to write: two threads may write the same one.
-static WRITTEN: AtomicU64 = AtomicU64::new(0);
-
-fn temporary_beside(target: &Path) -> PathBuf {
+/// A new file beside `target`, under a name that nobody else takes: processes of two containers may share folder and number.
+fn create_beside(target: &Path) -> Result<(File, PathBuf)> {
     let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let count = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    target.with_file_name(format!(".{name}.{}-{count}", std::process::id()))
+    let random = RandomState::new().build_hasher().finish();
+    let path = target.with_file_name(format!(".{name}.{random:016x}"));
+    let file = File::options().read(true).write(true).create_new(true).open(&path);
+    file.map(|file| (file, path)).map_err(|e| unwritable(target, e))
+}
+
+fn unwritable(target: &Path, cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("Cannot write the bundle {}.", target.display())).with_source(cause)
 }
 
 /// Hashes what passes.

@@ -1,6 +1,7 @@
 //! A configuration of layers and how they are connected, walked into a graph.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -13,7 +14,15 @@ use crate::{Error, Result};
 
 /// Models inside of models, at most.
 const MAX_DEPTH: usize = 16;
+/// Calls of layers, those in models that are called several times each time.
 const MAX_CALLS: usize = 100_000;
+/// What a graph may take in memory beside the arrays of the file: 140,000 operations.
+const MAX_GRAPH: usize = 56 << 20;
+const MAX_RANK: usize = 8;
+/// Values of one example, and so the sides of its shape: TensorFlow counts in 32 bits.
+const MAX_VALUES: usize = i32::MAX as usize;
+/// A longer name is none that a person gave.
+const MAX_NAME: usize = 1024;
 
 /// What is built of a model: no more than what is asked for, so that other weights need not be there.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,7 +49,7 @@ pub(super) struct Built {
 
 /// Builds a whole model with placeholders for its inputs.
 pub(super) fn build(graph: &mut Graph, model: &Value, weights: &Weights, wanted: Wanted) -> Result<Built> {
-    Walk { graph, weights, wanted, depth: 0 }.model(model, &Place::default(), None)
+    Walk { graph, weights, wanted, depth: 0, calls: 0, inputs: 0 }.model(model, &Place::default(), None)
 }
 
 struct Walk<'a> {
@@ -48,6 +57,9 @@ struct Walk<'a> {
     weights: &'a Weights,
     wanted: Wanted<'a>,
     depth: usize,
+    /// How many calls and inputs there were.
+    calls: usize,
+    inputs: usize,
 }
 
 /// One entry of a configuration's list of layers.
@@ -67,15 +79,27 @@ impl Walk<'_> {
     }
 
     fn model(&mut self, model: &Value, place: &Place, inputs: Option<&[Tensor]>) -> Result<Built> {
+        let class = model.get("class_name").and_then(Value::as_str).unwrap_or("nothing");
+        let config = model.get("config").ok_or_else(|| self.refused("its configuration has no config"))?;
+        let input = model.pointer("/build_config/input_shape");
+        self.nested(class, config, place, inputs.ok_or(input))
+    }
+
+    /// A model with the tensors that it is called with, or else what is known of the shape of its only input.
+    fn nested(
+        &mut self,
+        class: &str,
+        config: &Value,
+        place: &Place,
+        inputs: std::result::Result<&[Tensor], Option<&Value>>,
+    ) -> Result<Built> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(self.refused(&format!("its models are nested more than {MAX_DEPTH} deep")));
         }
-        let class = model.get("class_name").and_then(Value::as_str).unwrap_or("nothing");
-        let config = model.get("config").ok_or_else(|| self.refused("its configuration has no config"))?;
         let built = match class {
-            "Functional" | "Model" => self.functional(config, place, inputs),
-            "Sequential" => self.sequential(model, config, place, inputs),
+            "Functional" | "Model" => self.functional(config, place, inputs.ok()),
+            "Sequential" => self.sequential(config, place, inputs),
             other => Err(self.refused(&format!(
                 "it is a {other}, a class of its own; only Functional and Sequential models say how they are built"
             ))),
@@ -99,7 +123,11 @@ impl Walk<'_> {
             let found = config.get("dtype").unwrap_or(&Value::Null);
             self.refused(&format!("its input is of type {found}, which is not built"))
         })?;
-        let count = self.graph.nodes.iter().filter(|node| node.op == "Placeholder").count();
+        if let Some(why) = senseless(&shape) {
+            return Err(self.refused(&format!("its input {why}")));
+        }
+        let count = self.inputs;
+        self.inputs += 1;
         Ok(self.graph.placeholder(&format!("input_{count}"), dtype, shape))
     }
 
@@ -121,6 +149,10 @@ impl Walk<'_> {
             let class = value.get("class_name").and_then(Value::as_str).ok_or_else(broken)?;
             let config = value.get("config").ok_or_else(broken)?;
             let name = Some(name_of(value)).filter(|name| !name.is_empty()).ok_or_else(broken)?;
+            if let Some(text) = [name, class].into_iter().find(|text| !is_plain(text)) {
+                let shown: String = text.chars().take(40).collect();
+                return Err(self.refused(&format!("{shown:?} is no name of a layer")));
+            }
             let module = value.get("module").and_then(Value::as_str).unwrap_or("keras.layers");
             let named = module.starts_with("keras.src.ops") || module.starts_with("keras.ops");
             // HDF5 files do not say the module: there it is layers that can be trained or have a type.
@@ -155,10 +187,11 @@ impl Walk<'_> {
             roots.extend(self.wanted.layers.iter().filter(known).map(|name| ((*name).to_owned(), 0, 0)));
         }
         let needed = needed(&entries, &roots);
+        let by_name: HashMap<&str, &Entry> = entries.iter().rev().map(|entry| (entry.name, entry)).collect();
         let mut known: HashMap<(&str, usize), Vec<Tensor>> = HashMap::new();
         let mut fed = Vec::new();
         for (index, (name, _, _)) in inputs.iter().enumerate() {
-            let entry = entries.iter().find(|entry| entry.name == name && entry.class == "InputLayer");
+            let entry = by_name.get(name.as_str()).filter(|entry| entry.class == "InputLayer");
             let entry = entry.ok_or_else(|| self.refused(&format!("its input {name} is no layer of it")))?;
             let tensor = match given {
                 Some(given) => given.get(index).cloned(),
@@ -170,34 +203,25 @@ impl Walk<'_> {
             known.insert((entry.name, 0), vec![self.taken(&tensor)]);
             fed.push((name.clone(), tensor));
         }
-        let mut open: Vec<(&Entry, usize)> = entries
-            .iter()
-            .flat_map(|entry| (0..entry.calls.len()).map(move |call| (entry, call)))
-            .filter(|(entry, call)| entry.class != "InputLayer" && needed.contains(&(entry.name, *call)))
-            .collect();
-        if open.len() > MAX_CALLS {
-            return Err(self.refused(&format!("it calls its layers more than {MAX_CALLS} times")));
-        }
+        let calls = entries.iter().flat_map(|entry| (0..entry.calls.len()).map(move |call| (entry, call)));
+        let calls = calls
+            .filter(|(entry, call)| entry.class != "InputLayer" && needed.contains(&(entry.name, *call)));
+        let ordered = ordered(&calls.collect::<Vec<_>>(), &known).map_err(|names| {
+            self.refused(&format!(
+                "its layers {names:?} have inputs that nothing computes, or wait for each other"
+            ))
+        })?;
         let mut layers = HashMap::new();
-        while !open.is_empty() {
-            let before = open.len();
-            let mut waiting = Vec::new();
-            for (entry, call) in open {
-                let Some(ready) = entry.calls[call].resolved(&|origin| find(&known, origin)) else {
-                    waiting.push((entry, call));
-                    continue;
-                };
-                let found = self.call(entry, &ready)?;
-                if let (0, Some(first)) = (call, found.first()) {
-                    layers.insert(entry.name.to_owned(), first.clone());
-                }
-                known.insert((entry.name, call), found);
+        for (entry, call) in ordered {
+            let ready = entry.calls.get(call).and_then(|call| call.resolved(&|origin| find(&known, origin)));
+            let ready = ready.ok_or_else(|| {
+                self.refused(&format!("its layer {} takes an output that is none", entry.name))
+            })?;
+            let found = self.call(entry, &ready)?;
+            if let (0, Some(first)) = (call, found.first()) {
+                layers.insert(entry.name.to_owned(), first.clone());
             }
-            if waiting.len() == before {
-                let names: Vec<&str> = waiting.iter().take(3).map(|(entry, _)| entry.name).collect();
-                return Err(self.refused(&format!("its layers {names:?} have inputs that nothing computes")));
-            }
-            open = waiting;
+            known.insert((entry.name, call), found);
         }
         let mut found = Vec::new();
         for origin in outputs.iter().filter(|_| whole) {
@@ -211,21 +235,20 @@ impl Walk<'_> {
 
     fn sequential(
         &mut self,
-        model: &Value,
         config: &Value,
         place: &Place,
-        given: Option<&[Tensor]>,
+        given: std::result::Result<&[Tensor], Option<&Value>>,
     ) -> Result<Built> {
         let entries = self.entries(config, place)?;
         let first = entries.first();
         let shape = first.and_then(|entry| input_shape(entry.config));
         let shape = shape.or_else(|| shape_of(config.get("build_input_shape")?));
-        let shape = shape.or_else(|| shape_of(model.pointer("/build_config/input_shape")?));
+        let shape = shape.or_else(|| shape_of(given.err().flatten()?));
         let own = first.filter(|entry| entry.class == "InputLayer");
         let input = match given {
-            Some([input]) => Some(input.clone()),
-            Some(_) => None,
-            None => shape
+            Ok([input]) => Some(input.clone()),
+            Ok(_) => None,
+            Err(_) => shape
                 .map(|shape| self.placeholder(own.map_or(&Value::Null, |entry| entry.config), shape))
                 .transpose()?,
         };
@@ -256,14 +279,37 @@ impl Walk<'_> {
         Ok(Built { inputs: vec![(name.to_owned(), input)], outputs, layers })
     }
 
+    /// What a layer gives for the tensors of one call, within bounds.
     fn call(&mut self, entry: &Entry, call: &Call<Tensor>) -> Result<Vec<Tensor>> {
+        self.calls += 1;
+        if self.calls > MAX_CALLS {
+            return Err(self.refused(&format!("it calls its layers more than {MAX_CALLS} times")));
+        }
+        let found = self.outputs(entry, call)?;
+        let refused = |why: &str| refused_layer(self.weights.shown(), entry.name, entry.class, why);
+        if let Some(why) = found.iter().find_map(|output| senseless(&output.shape)) {
+            return Err(refused(&format!("its output {why}")));
+        }
+        if self.graph.size > MAX_GRAPH.saturating_add(self.weights.size()) {
+            let most = MAX_GRAPH >> 20;
+            return Err(refused(&format!(
+                "up to it the graph takes {most} MiB beside its weights, at most that is built"
+            )));
+        }
+        Ok(found)
+    }
+
+    fn outputs(&mut self, entry: &Entry, call: &Call<Tensor>) -> Result<Vec<Tensor>> {
         if is_model(entry.class) {
-            let whole = serde_json::json!({"class_name": entry.class, "config": entry.config});
-            let built = self.model(&whole, &entry.place, Some(&call.tensors()))?;
+            let built = self.nested(entry.class, entry.config, &entry.place, Ok(&call.tensors()))?;
             return Ok(built.outputs.into_iter().map(|(_, tensor)| tensor).collect());
         }
         if entry.class == "TimeDistributed" {
             return self.time_distributed(entry, call);
+        }
+        if entry.class == "SpectralNormalization" {
+            // It normalizes the kernel when it is trained; what is saved is normal.
+            return self.wrapped(entry, call);
         }
         let layer = Layer {
             name: entry.name,
@@ -288,6 +334,24 @@ impl Walk<'_> {
 }
 
 impl Walk<'_> {
+    /// What the layer inside of another gives.
+    fn wrapped(&mut self, entry: &Entry, call: &Call<Tensor>) -> Result<Vec<Tensor>> {
+        let inner = entry.config.get("layer").filter(|inner| inner.get("config").is_some());
+        let inner = inner
+            .ok_or_else(|| refused_layer(self.weights.shown(), entry.name, entry.class, "it has no layer"))?;
+        let (class, config) = (text(inner, "class_name"), &inner["config"]);
+        let place = Place {
+            path: format!("{}/layer", entry.place.path),
+            top: entry.place.top.clone(),
+            layer: text(config, "name").to_owned(),
+        };
+        let wrapped = Entry { name: entry.name, class, config, operation: false, place, calls: Vec::new() };
+        self.depth += 1;
+        let outputs = self.call(&wrapped, call)?;
+        self.depth -= 1;
+        Ok(outputs)
+    }
+
     /// `TimeDistributed(layer)`: the steps of all examples are one batch.
     fn time_distributed(&mut self, entry: &Entry, call: &Call<Tensor>) -> Result<Vec<Tensor>> {
         let refused = |why: &str| refused_layer(self.weights.shown(), entry.name, entry.class, why);
@@ -297,24 +361,14 @@ impl Walk<'_> {
             Some(Argument::Tensor(mask)) => Some(Box::new(mask.clone())),
             _ => input.mask.clone(),
         };
-        let inner = entry.config.get("layer").ok_or_else(|| refused("it has no layer"))?;
-        let (class, config) = (text(inner, "class_name"), &inner["config"]);
+        let class = entry.config.get("layer").map_or("", |inner| text(inner, "class_name"));
         let shape: Option<Vec<usize>> = input.shape.iter().skip(2).copied().collect();
         let shape = shape.ok_or_else(|| refused("the size of its steps is not known"))?;
         if mask.is_some() && matches!(class, "LSTM" | "GRU" | "SimpleRNN" | "Bidirectional" | "Softmax") {
             return Err(refused("a mask for the layer inside of it is not built from files"));
         }
         let flat = self.graph.reshape(input, &shape);
-        let place = Place {
-            path: format!("{}/layer", entry.place.path),
-            top: entry.place.top.clone(),
-            layer: text(config, "name").to_owned(),
-        };
-        let name = entry.name;
-        let wrapped = Entry { name, class, config, operation: false, place, calls: Vec::new() };
-        self.depth += 1;
-        let outputs = self.call(&wrapped, &Call::of(vec![Argument::Tensor(flat)]))?;
-        self.depth -= 1;
+        let outputs = self.wrapped(entry, &Call::of(vec![Argument::Tensor(flat)]))?;
         let refused = |why: &str| refused_layer(self.weights.shown(), entry.name, entry.class, why);
         let [output] = outputs.as_slice() else { return Err(refused("its layer has several outputs")) };
         let inner = output.inner().ok_or_else(|| refused("the size of its output is not known"))?;
@@ -332,6 +386,71 @@ impl Walk<'_> {
         };
         Ok(vec![output.with_mask(mask)])
     }
+}
+
+/// Calls in an order in which each finds what it takes, else that of the configuration. An error has the names of some
+/// that never do.
+fn ordered<'e, 'v>(
+    calls: &[(&'e Entry<'v>, usize)],
+    known: &HashMap<(&str, usize), Vec<Tensor>>,
+) -> std::result::Result<Vec<(&'e Entry<'v>, usize)>, Vec<&'v str>> {
+    let mut takers: HashMap<(String, usize), Vec<usize>> = HashMap::new();
+    let mut missing = Vec::with_capacity(calls.len());
+    for (place, (entry, call)) in calls.iter().enumerate() {
+        let taken = entry.calls.get(*call).map(Call::tensors).unwrap_or_default();
+        let taken: HashSet<(String, usize)> = taken.into_iter().map(|(name, call, _)| (name, call)).collect();
+        let mut count = 0;
+        for origin in taken.into_iter().filter(|(name, call)| !known.contains_key(&(name.as_str(), *call))) {
+            count += 1;
+            takers.entry(origin).or_default().push(place);
+        }
+        missing.push(count);
+    }
+    let ready = missing.iter().enumerate().filter(|(_, count)| **count == 0);
+    let mut ready: BinaryHeap<Reverse<usize>> = ready.map(|(place, _)| Reverse(place)).collect();
+    let mut ordered = Vec::with_capacity(calls.len());
+    while let Some(Reverse(place)) = ready.pop() {
+        let Some((entry, call)) = calls.get(place) else { continue };
+        ordered.push((*entry, *call));
+        for taker in takers.remove(&(entry.name.to_owned(), *call)).unwrap_or_default() {
+            if let Some(count) = missing.get_mut(taker) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(Reverse(taker));
+                }
+            }
+        }
+    }
+    if ordered.len() == calls.len() {
+        return Ok(ordered);
+    }
+    let waiting = calls.iter().zip(&missing).filter(|(_, count)| **count > 0);
+    Err(waiting.map(|((entry, _), _)| entry.name).take(3).collect())
+}
+
+/// What is wrong with a shape that no network has.
+fn senseless(shape: &Shape) -> Option<String> {
+    if shape.len() > MAX_RANK {
+        return Some(format!("has {} dimensions, at most {MAX_RANK} are built", shape.len()));
+    }
+    if shape.contains(&Some(0)) {
+        return Some(format!("has the shape {}, which has no values", shown(shape)));
+    }
+    let values = shape.iter().flatten().try_fold(1_usize, |values, side| values.checked_mul(*side));
+    let fits = values.is_some_and(|values| values <= MAX_VALUES);
+    (!fits).then(|| format!("has the shape {}, more than {MAX_VALUES} values", shown(shape)))
+}
+
+/// As Python shows it.
+fn shown(shape: &Shape) -> String {
+    let sides: Vec<String> =
+        shape.iter().map(|side| side.map_or("None".to_owned(), |side| side.to_string())).collect();
+    format!("[{}]", sides.join(", "))
+}
+
+/// Whether a name can be shown and stand in a path.
+fn is_plain(name: &str) -> bool {
+    name.len() <= MAX_NAME && !name.chars().any(char::is_control)
 }
 
 /// The calls that `roots` depend on.

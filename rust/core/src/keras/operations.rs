@@ -27,7 +27,7 @@ impl Operation<'_> {
         let one = |argument: &Argument<Tensor>| match argument {
             Argument::Tensor(tensor) => format!("a tensor {:?}", tensor.shape),
             Argument::List(values) => format!("a list of {}", values.len()),
-            Argument::Value(value) => value.to_string(),
+            Argument::Value(value) => value.to_string().chars().take(200).collect(),
         };
         let named = self.layer.call.named.iter().map(|(name, value)| format!("{name}={}", one(value)));
         self.layer.call.positional.iter().map(one).chain(named).collect::<Vec<_>>().join(", ")
@@ -282,8 +282,7 @@ impl Operation<'_> {
                 if left.rank() != 3 || right.rank() != 3 {
                     return None;
                 }
-                let shape = vec![left.shape[0], left.shape[1], right.shape[2]];
-                Some(graph.einsum("abc,acd->abd", &[&left, &right], shape))
+                Some(graph.batch_matmul(&left, &right, false))
             }
             "GetItem" => self.get_item(graph),
             _ => None,
@@ -317,7 +316,8 @@ impl Operation<'_> {
         let inner: Vec<usize> =
             inner.iter().map(|side| usize::try_from(*side).ok()).collect::<Option<_>>()?;
         let values: usize = input.inner()?.iter().product();
-        (values == inner.iter().product::<usize>()).then(|| graph.reshape(&input, &inner))
+        let product = inner.iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
+        (product == Some(values)).then(|| graph.reshape(&input, &inner))
     }
 
     /// `x[:, 0, 1:3]`; the batch dimension stays whole.

@@ -139,8 +139,9 @@ fn gelu(graph: &mut Graph, input: &Tensor) -> Tensor {
     let scaled = graph.with_scalar("Mul", input, std::f32::consts::FRAC_1_SQRT_2);
     let erf = graph.unary("Erf", &scaled);
     let shifted = graph.with_scalar("AddV2", &erf, 1.0);
-    let half = graph.with_scalar("Mul", input, 0.5);
-    graph.op("Mul", &[&half, &shifted], Vec::new(), input.shape.clone())
+    // In this order TensorFlow makes one operation of it and the product before it.
+    let half = graph.with_scalar("Mul", &shifted, 0.5);
+    graph.op("Mul", &[&half, input], Vec::new(), input.shape.clone())
 }
 
 /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x³))) / 2`, the approximation.

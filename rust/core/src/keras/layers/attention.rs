@@ -1,10 +1,12 @@
 //! Attention: sums of values, weighted by how queries and keys fit.
 
+use super::convolution::on_rows;
 use super::softmax_over;
 use crate::Result;
 use crate::keras::calls::Argument;
 use crate::keras::file::Variable;
-use crate::keras::ir::{Graph, Tensor};
+use crate::keras::hdf5::Array;
+use crate::keras::ir::{Attr, DT_INT32, Graph, Tensor};
 use crate::keras::layer::Layer;
 
 /// What masked scores count as before the softmax.
@@ -41,21 +43,38 @@ impl Masks {
             let (Some(rows), Some(columns)) = (queries.shape[1], keys.shape[1]) else {
                 return Err(layer.refused("the number of its steps is not known"));
             };
-            let counts = |row: usize, column: usize| {
-                (!self.causal || row >= column) && self.window.is_none_or(|most| row.abs_diff(column) < most)
-            };
-            let values = (0..rows)
-                .flat_map(|row| (0..columns).map(move |column| (row, column)))
-                .map(|(row, column)| if counts(row, column) { 1.0 } else { 0.0 })
-                .collect();
-            let values = graph.floats(values, &[1, rows, columns]);
-            found.push(graph.compare_scalar("NotEqual", &values, 0.0));
+            found.extend(self.near(graph, rows, columns));
         }
         found.extend(self.given.clone());
         let mut found = found.into_iter();
         let Some(first) = found.next() else { return Ok(None) };
         let joined = found.try_fold(first, |so_far, mask| graph.both(&so_far, &mask));
         joined.map(Some).ok_or_else(|| layer.refused("its masks do not fit each other"))
+    }
+
+    /// Masks [1, queries, keys] by how far the key is from the query: computed, for they have the square of the steps.
+    fn near(&self, graph: &mut Graph, rows: usize, columns: usize) -> Vec<Tensor> {
+        let mut range = |count: usize, shape: Vec<Option<usize>>| {
+            let (start, end) = (graph.scalar_int(0), graph.scalar_int(count as i32));
+            let step = graph.scalar_int(1);
+            let attrs = vec![("Tidx", Attr::Type(DT_INT32))];
+            let range = graph.typed("Range", &[&start, &end, &step], attrs, (vec![Some(count)], DT_INT32));
+            let dims = graph.ints(shape.iter().map(|side| side.map_or(1, |side| side as i32)).collect());
+            graph.reshape_to(&range, &dims, shape)
+        };
+        let row = range(rows, vec![Some(1), Some(rows), Some(1)]);
+        let column = range(columns, vec![Some(1), Some(1), Some(columns)]);
+        let shape = vec![Some(1), Some(rows), Some(columns)];
+        let ahead = graph.op("Sub", &[&column, &row], Vec::new(), shape);
+        let mut found = Vec::new();
+        if self.causal {
+            found.push(graph.compare_scalar("LessEqual", &ahead, 0.0));
+        }
+        if let Some(most) = self.window {
+            let far = graph.unary("Abs", &ahead);
+            found.push(graph.compare_scalar("Less", &far, most as f32));
+        }
+        found
     }
 }
 
@@ -87,7 +106,6 @@ pub(super) fn scored(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>> {
     let [query_mask, value_mask] = masks;
     let use_scale = layer.flag("use_scale", layer.class == "AdditiveAttention")?;
     let additive = layer.class == "AdditiveAttention";
-    let scores_shape = vec![None, query.shape[1], key.shape[1]];
     let scores = if additive || layer.text("score_mode", "dot")? == "concat" {
         let (rows, columns) = (graph.expand_dims(query, 2), graph.expand_dims(key, 1));
         let mut sum = graph.binary("AddV2", &rows, &columns).ok_or_else(fits)?;
@@ -113,7 +131,7 @@ pub(super) fn scored(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>> {
             graph.binary("Mul", &scores, &weight).ok_or_else(fits)?
         }
     } else {
-        let scores = graph.einsum("abd,acd->abc", &[query, key], scores_shape);
+        let scores = graph.batch_matmul(query, key, true);
         if use_scale {
             let scale = layer.variable(0, "scale", &[])?;
             let scale = graph.array(scale);
@@ -131,8 +149,7 @@ pub(super) fn scored(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>> {
         kept = graph.select(&mask, &scores, &less).ok_or_else(fits)?;
     }
     let weights = softmax_over(graph, &kept, 2);
-    let shape = vec![None, query.shape[1], value.shape[2]];
-    let mut output = graph.einsum("abc,acd->abd", &[&weights, value], shape);
+    let mut output = graph.batch_matmul(&weights, value, false);
     if let Some(mask) = &query_mask {
         let (wide, zero) = (graph.expand_dims(mask, 2), graph.scalar(0.0));
         output = graph.select(&wide, &output, &zero).ok_or_else(fits)?;
@@ -141,30 +158,64 @@ pub(super) fn scored(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>> {
     Ok(if layer.called_with("return_attention_scores") { vec![output, weights] } else { vec![output] })
 }
 
-/// One of the projections, `input · kernel + bias`: its place among the layer's variables, and its kernel's shape.
+/// One of the projections, `input · kernel + bias`: its place among the layer's variables, and the shapes that Keras gives
+/// them, of which the last dimensions are the result's.
 struct Projection<'a> {
     owner: &'a str,
     flat: usize,
-    equation: &'a str,
     kernel: &'a [usize],
-    /// How many of the kernel's last dimensions the bias has.
-    bias: usize,
+    bias: &'a [usize],
 }
 
+/// A projection of [batch, steps, features] to [batch, steps, features].
 fn projected(graph: &mut Graph, layer: &Layer, input: &Tensor, projection: &Projection) -> Result<Tensor> {
-    let Projection { owner, flat, equation, kernel, bias } = *projection;
+    let Projection { owner, flat, kernel, bias } = *projection;
     let variable = |name, index| Variable { name, owner, index, flat: flat + index };
-    let weights = layer.variable_of(variable("kernel", 0), kernel)?;
+    let columns = bias.iter().product();
+    let flattened = |array: Array, shape: &[usize]| Array { shape: shape.to_vec(), ..array };
+    let weights =
+        flattened(layer.variable_of(variable("kernel", 0), kernel)?, &[layer.channels(input)?, columns]);
     let weights = graph.array(weights);
-    let sizes: Vec<usize> = kernel[kernel.len() - bias..].to_vec();
-    let shape = [None, input.shape[1]].into_iter().chain(sizes.iter().copied().map(Some)).collect();
-    let product = graph.einsum(equation, &[input, &weights], shape);
-    if !layer.flag("use_bias", true)? {
-        return Ok(product);
+    let added = if layer.flag("use_bias", true)? {
+        Some(flattened(layer.variable_of(variable("bias", 1), bias)?, &[columns]))
+    } else {
+        None
+    };
+    on_rows(graph, input, |graph, rows| {
+        let product = graph.matmul(rows, &weights);
+        Ok(match added {
+            Some(added) => {
+                let added = graph.array(added);
+                graph.bias_add(&product, &added)
+            }
+            None => product,
+        })
+    })
+}
+
+/// `[batch, steps, heads · size]` as `[batch, heads, steps, size]`.
+fn split(graph: &mut Graph, input: &Tensor, heads: usize, size: usize) -> Tensor {
+    let shape = vec![None, input.shape[1], Some(heads), Some(size)];
+    let heads = match input.shape[1] {
+        Some(steps) => graph.reshape(input, &[steps, heads, size]),
+        None => {
+            let dims = graph.dims(input, 2, &[heads, size]);
+            graph.reshape_to(input, &dims, shape)
+        }
+    };
+    graph.transpose(&heads, &[0, 2, 1, 3])
+}
+
+/// And back.
+fn joined(graph: &mut Graph, input: &Tensor, width: usize) -> Tensor {
+    let turned = graph.transpose(input, &[0, 2, 1, 3]);
+    match turned.shape[1] {
+        Some(steps) => graph.reshape(&turned, &[steps, width]),
+        None => {
+            let dims = graph.dims(&turned, 2, &[width]);
+            graph.reshape_to(&turned, &dims, vec![None, None, Some(width)])
+        }
     }
-    let added = layer.variable_of(variable("bias", 1), &sizes)?;
-    let added = graph.array(added);
-    Ok(graph.op("AddV2", &[&product, &added], Vec::new(), product.shape.clone()))
 }
 
 /// `MultiHeadAttention` and `GroupQueryAttention`, over the steps of `[batch, steps, features]`.
@@ -206,16 +257,11 @@ pub(super) fn multi_head(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>
     let step = if layer.flag("use_bias", true)? { 2 } else { 1 };
     let keys = key.clone().unwrap_or_else(|| value.clone());
     let mut part = |input: &Tensor, name: &str, place: usize, heads: usize, size: usize| {
-        let kernel = [layer.channels(input)?, heads, size];
+        let (kernel, bias) = ([layer.channels(input)?, heads, size], [heads, size]);
         let owner = owner(name);
-        let projection = Projection {
-            owner: &owner,
-            flat: place * step,
-            equation: "abc,cde->abde",
-            kernel: &kernel,
-            bias: 2,
-        };
-        projected(graph, layer, input, &projection)
+        let projection = Projection { owner: &owner, flat: place * step, kernel: &kernel, bias: &bias };
+        let wide = projected(graph, layer, input, &projection)?;
+        Ok(split(graph, &wide, heads, size))
     };
     let queries = part(&query, "query", 0, heads, size)?;
     let mut projected_keys = part(&keys, "key", 1, shared, size)?;
@@ -224,10 +270,10 @@ pub(super) fn multi_head(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>
         for tensor in [&mut projected_keys, &mut values] {
             // Each head of the keys once for each head of queries that it serves.
             let parts: Vec<Tensor> =
-                (0..heads).map(|head| graph.cut(tensor, 2, head * shared / heads, 1)).collect();
+                (0..heads).map(|head| graph.cut(tensor, 1, head * shared / heads, 1)).collect();
             let mut shape = tensor.shape.clone();
-            shape[2] = Some(heads);
-            *tensor = graph.concat(&parts.iter().collect::<Vec<_>>(), 2, shape);
+            shape[1] = Some(heads);
+            *tensor = graph.concat(&parts.iter().collect::<Vec<_>>(), 1, shape);
         }
     }
     let mask = |name: &str, implicit: Option<&Tensor>| -> Result<Option<Tensor>> {
@@ -249,8 +295,7 @@ pub(super) fn multi_head(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>
         window,
     };
     let scaled = graph.with_scalar("Mul", &queries, 1.0 / (size as f32).sqrt());
-    let shape = vec![None, Some(heads), query.shape[1], keys.shape[1]];
-    let mut scores = graph.einsum("abde,acde->adbc", &[&scaled, &projected_keys], shape);
+    let mut scores = graph.batch_matmul(&scaled, &projected_keys, true);
     let fits = || layer.refused("its masks do not fit its inputs");
     let mask = masks.joined(graph, layer, &query, &keys)?;
     let mask = mask.map(|mask| if mask.rank() == 3 { graph.expand_dims(&mask, 1) } else { mask });
@@ -265,12 +310,11 @@ pub(super) fn multi_head(graph: &mut Graph, layer: &Layer) -> Result<Vec<Tensor>
         let zero = graph.scalar(0.0);
         weights = graph.select(mask, &weights, &zero).ok_or_else(fits)?;
     }
-    let shape = vec![None, query.shape[1], Some(heads), Some(value_size)];
-    let heard = graph.einsum("adbc,acde->abde", &[&weights, &values], shape);
-    let kernel = [heads, value_size, target];
+    let heard = graph.batch_matmul(&weights, &values, false);
+    let heard = joined(graph, &heard, heads * value_size);
+    let (kernel, bias) = ([heads, value_size, target], [target]);
     let owner = owner("output");
-    let projection =
-        Projection { owner: &owner, flat: 3 * step, equation: "abde,def->abf", kernel: &kernel, bias: 1 };
+    let projection = Projection { owner: &owner, flat: 3 * step, kernel: &kernel, bias: &bias };
     let output = projected(graph, layer, &heard, &projection)?.with_mask(query_mask.map(Box::new));
     Ok(if with_scores { vec![output, weights] } else { vec![output] })
 }

@@ -9,13 +9,15 @@ use crate::keras::hdf5::Array;
 use crate::keras::ir::{Attr, DT_INT32, Graph, Tensor};
 use crate::keras::layer::Layer;
 
+/// Values of a kernel with zeros in it: 32 MiB.
+const MAX_DILATED: usize = 8 << 20;
+
 fn with_bias(graph: &mut Graph, layer: &Layer, input: Tensor, index: usize) -> Result<Tensor> {
     let channels = layer.channels(&input)?;
     let biased = if layer.flag("use_bias", true)? {
         let bias = layer.variable(index, "bias", &[channels])?;
         let bias = graph.array(bias);
-        let attrs = vec![("data_format", Attr::text("NHWC"))];
-        graph.op("BiasAdd", &[&input, &bias], attrs, input.shape.clone())
+        graph.bias_add(&input, &bias)
     } else {
         input
     };
@@ -46,13 +48,19 @@ fn causal(graph: &mut Graph, layer: &Layer, input: &Tensor, window: &Window) -> 
 }
 
 /// The same kernel with zeros between its entries, which does what a dilation does where TensorFlow has none.
-fn dilated(array: &Array, window: &mut Window) -> Array {
+fn dilated(graph: &mut Graph, layer: &Layer, array: &Array, window: &mut Window) -> Result<Array> {
     let spatial = window.size.len();
     let reach: Vec<usize> =
         window.size.iter().zip(&window.dilation).map(|(size, step)| (size - 1) * step + 1).collect();
     if reach == window.size {
-        return array.clone();
+        return Ok(array.clone());
     }
+    let wide = reach.iter().chain(&array.shape[spatial..]);
+    let values = wide.into_iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
+    values.filter(|values| (1..=MAX_DILATED).contains(values)).ok_or_else(|| {
+        let dilation = &window.dilation;
+        layer.refused(&format!("a dilation of {dilation:?} makes its kernel too large for files"))
+    })?;
     let inner: usize = array.shape[spatial..].iter().product();
     let mut values = vec![0.0; reach.iter().product::<usize>() * inner];
     for (from, row) in array.values.chunks_exact(inner).enumerate() {
@@ -69,7 +77,8 @@ fn dilated(array: &Array, window: &mut Window) -> Array {
     let shape = reach.iter().chain(&array.shape[spatial..]).copied().collect();
     window.size = reach;
     window.dilation = vec![1; spatial];
-    Array { shape, values: Arc::new(values) }
+    graph.size += size_of_val(values.as_slice());
+    Ok(Array { shape, values: Arc::new(values) })
 }
 
 /// `Conv1D`, `Conv2D`, `Conv3D`.
@@ -89,7 +98,7 @@ pub(super) fn convolution(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -
     let mut array = layer.variable(0, "kernel", &shape)?;
     let input = causal(graph, layer, input, &window)?;
     if spatial == 3 {
-        array = dilated(&array, &mut window);
+        array = dilated(graph, layer, &array, &mut window)?;
     }
     let shape = lifted_shape(window.shape(&input, filters));
     let mut attrs = window.attrs();
@@ -110,7 +119,7 @@ pub(super) fn transposed(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) ->
     let (channels, filters) = (layer.channels(input)?, layer.size("filters")?);
     let shape: Vec<usize> = window.size.iter().copied().chain([filters, channels]).collect();
     let array = layer.variable(0, "kernel", &shape)?;
-    let array = dilated(&array, &mut window);
+    let array = dilated(graph, layer, &array, &mut window)?;
     let added =
         if layer.has("output_padding") { Some(layer.sizes("output_padding", spatial)?) } else { None };
     let inner = input.inner().ok_or_else(|| layer.refused("the size of its input is not known"))?;
@@ -157,7 +166,7 @@ fn depthwise_of(graph: &mut Graph, layer: &Layer, input: &Tensor) -> Result<Tens
     let shape: Vec<usize> = window.size.iter().copied().chain([channels, multiplier]).collect();
     let array = layer.variable(0, "depthwise kernel", &shape)?;
     let input = causal(graph, layer, input, &window)?;
-    let array = dilated(&array, &mut window);
+    let array = dilated(graph, layer, &array, &mut window)?;
     let shape = lifted_shape(window.shape(&input, channels * multiplier));
     let mut attrs = window.attrs();
     if spatial == 1 {
@@ -199,24 +208,28 @@ pub(super) fn separable(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> 
     Ok(lowered(graph, &output, input.rank()))
 }
 
-/// `rows · kernel`, on the last dimension of an input of any rank.
-pub(super) fn product(graph: &mut Graph, input: &Tensor, kernel: &Tensor) -> Tensor {
-    let columns = kernel.shape[1];
+/// What `work` makes of the input as rows [n, channels], with the input's other dimensions again. What belongs to a
+/// product stays beside it, where TensorFlow makes one operation of them.
+pub(super) fn on_rows(
+    graph: &mut Graph,
+    input: &Tensor,
+    work: impl FnOnce(&mut Graph, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     if input.rank() == 2 {
-        return graph.matmul(input, kernel);
+        return work(graph, input);
     }
-    let channels = input.channels().unwrap_or(0);
-    let rows = graph.reshape(input, &[channels]);
-    let product = graph.matmul(&rows, kernel);
+    let rows = graph.reshape(input, &[input.channels().unwrap_or(0)]);
+    let output = work(graph, &rows)?;
+    let columns = output.channels();
     let mut shape = input.shape.clone();
     shape[input.rank() - 1] = columns;
-    match shape.get(1..).and_then(|inner| inner.iter().copied().collect::<Option<Vec<usize>>>()) {
-        Some(inner) => graph.reshape(&product, &inner),
+    Ok(match shape.get(1..).and_then(|inner| inner.iter().copied().collect::<Option<Vec<usize>>>()) {
+        Some(inner) => graph.reshape(&output, &inner),
         None => {
             let dims = graph.dims(input, input.rank() - 1, &[columns.unwrap_or(0)]);
-            graph.reshape_to(&product, &dims, shape)
+            graph.reshape_to(&output, &dims, shape)
         }
-    }
+    })
 }
 
 /// `Dense`, on the last dimension of an input of any rank.
@@ -228,8 +241,10 @@ pub(super) fn dense(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Resu
     }
     let kernel = layer.variable(0, "kernel", &[channels, units])?;
     let kernel = graph.array(kernel);
-    let product = product(graph, input, &kernel);
-    with_bias(graph, layer, product, 1)
+    on_rows(graph, input, |graph, rows| {
+        let product = graph.matmul(rows, &kernel);
+        with_bias(graph, layer, product, 1)
+    })
 }
 
 /// `EinsumDense`: an equation such as `abc,cd->abd` or `...x,xy->...y`.

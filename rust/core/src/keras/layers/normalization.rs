@@ -111,19 +111,19 @@ pub(super) fn layer(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Resu
     let axes = inner_axes(layer, input)?;
     let (difference, inverse) = centered(graph, input, &axes, layer.number("epsilon", 1e-3)? as f32);
     let squares = layer.flag("rms_scaling", false)?;
-    let times = |graph: &mut Graph, left: &Tensor, right: &Tensor| {
-        graph.op("Mul", &[left, right], Vec::new(), left.shape.clone())
-    };
-    // With rms_scaling Keras divides what is not centered.
-    let mut output = times(graph, if squares { input } else { &difference }, &inverse);
     let scales = squares || layer.flag("scale", true)?;
+    let mut scale = inverse;
     if scales {
+        // In this order TensorFlow makes one operation of it all.
         let gamma = over(graph, layer, input, &axes, (0, "gamma"))?;
-        output = times(graph, &output, &gamma);
+        scale = graph.op("Mul", &[&scale, &gamma], Vec::new(), input.shape.clone());
     }
+    // With rms_scaling Keras divides what is not centered.
+    let from = if squares { input } else { &difference };
+    let mut output = graph.op("Mul", &[from, &scale], Vec::new(), input.shape.clone());
     if !squares && layer.flag("center", true)? {
         let beta = over(graph, layer, input, &axes, (usize::from(scales), "beta"))?;
-        output = graph.op("AddV2", &[&output, &beta], Vec::new(), input.shape.clone());
+        output = graph.op("AddV2", &[&beta, &output], Vec::new(), input.shape.clone());
     }
     Ok(output)
 }

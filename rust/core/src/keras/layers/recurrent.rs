@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::by_name;
-use super::convolution::product;
+use super::convolution::on_rows;
 use crate::Result;
 use crate::keras::calls::Call;
 use crate::keras::file::Variable;
@@ -83,16 +83,22 @@ fn run(
     let recurrent = layer.variable_of(variable("recurrent kernel", 1), &[units, wide])?;
     let (kernel, recurrent) = (graph.array(kernel), graph.array(recurrent));
     let two = layer.class == "GRU" && layer.flag("reset_after", true)?;
-    let mut projected = product(graph, input, &kernel);
     let mut bias = None;
+    let mut first = None;
     if layer.flag("use_bias", true)? {
         let shape = if two { vec![2, wide] } else { vec![wide] };
         let values = layer.variable_of(variable("bias", 2), &shape)?.values;
-        let (first, second) = values.split_at(wide);
-        let first = graph.floats(first.to_vec(), &[wide]);
-        projected = graph.op("AddV2", &[&projected, &first], Vec::new(), projected.shape.clone());
-        bias = two.then(|| graph.floats(second.to_vec(), &[wide]));
+        let (one, other) = values.split_at(wide);
+        first = Some(graph.floats(one.to_vec(), &[wide]));
+        bias = two.then(|| graph.floats(other.to_vec(), &[wide]));
     }
+    // Steps first, so that each lies in one piece.
+    let turned = graph.transpose(input, &[1, 0, 2]);
+    let projected = on_rows(graph, &turned, |graph, rows| {
+        let product = graph.matmul(rows, &kernel);
+        Ok(first.map_or(product.clone(), |first| graph.bias_add(&product, &first)))
+    })?;
+    let projected = graph.unpack(&projected, steps);
     let cell = Cell { layer, units, recurrent, bias };
     let needed = if layer.class == "LSTM" { 2 } else { 1 };
     let mut states = match states.len() {
@@ -114,12 +120,7 @@ fn run(
     let fits = || layer.refused("its mask does not fit its input");
     let mut outputs: Vec<Tensor> = Vec::with_capacity(steps);
     for step in order {
-        let at = |graph: &mut Graph, tensor: &Tensor| {
-            let one = graph.cut(tensor, 1, step, 1);
-            graph.squeeze(&one, 1)
-        };
-        let now = at(graph, &projected);
-        let found = cell.step(graph, &now, &states)?;
+        let found = cell.step(graph, projected.get(step).ok_or_else(fits)?, &states)?;
         let mut output = found.first().cloned().ok_or_else(fits)?;
         let Some(mask) = &input.mask else {
             states = found;
@@ -152,9 +153,7 @@ fn run(
         }
     }
     let mut result = if layer.flag("return_sequences", false)? {
-        let wide: Vec<Tensor> = outputs.iter().map(|output| graph.expand_dims(output, 1)).collect();
-        let shape = vec![None, Some(steps), Some(units)];
-        let whole = graph.concat(&wide.iter().collect::<Vec<_>>(), 1, shape);
+        let whole = graph.pack(&outputs);
         vec![whole.with_mask(input.mask.clone())]
     } else {
         outputs.pop().into_iter().collect()
@@ -173,12 +172,12 @@ impl Cell<'_> {
             "LSTM" => {
                 let inner = graph.matmul(hidden, &self.recurrent);
                 let all = self.sum(graph, input, &inner);
-                let gate = |graph: &mut Graph, place| graph.cut(&all, 1, place * self.units, self.units);
-                let (i, f, c, o) = (gate(graph, 0), gate(graph, 1), gate(graph, 2), gate(graph, 3));
-                let i = self.recurrent_activation(graph, &i)?;
-                let f = self.recurrent_activation(graph, &f)?;
-                let o = self.recurrent_activation(graph, &o)?;
-                let c = self.activation(graph, &c)?;
+                let gates = graph.split(&all, 4);
+                let [i, f, c, o] = gates.as_slice() else { return Ok(Vec::new()) };
+                let i = self.recurrent_activation(graph, i)?;
+                let f = self.recurrent_activation(graph, f)?;
+                let o = self.recurrent_activation(graph, o)?;
+                let c = self.activation(graph, c)?;
                 let new = self.times(graph, &i, &c);
                 let kept = self.times(graph, &f, states.get(1).unwrap_or(hidden));
                 let carry = self.sum(graph, &kept, &new);
@@ -197,7 +196,6 @@ impl Cell<'_> {
     fn gated(&self, graph: &mut Graph, input: &Tensor, hidden: &Tensor) -> Result<Vec<Tensor>> {
         let units = self.units;
         let after = self.layer.flag("reset_after", true)?;
-        let gate = |graph: &mut Graph, all: &Tensor, place| graph.cut(all, 1, place * units, units);
         let mut inner = if after {
             graph.matmul(hidden, &self.recurrent)
         } else {
@@ -207,22 +205,28 @@ impl Cell<'_> {
         if let Some(bias) = &self.bias {
             inner = graph.op("AddV2", &[&inner, bias], Vec::new(), inner.shape.clone());
         }
-        let both = |graph: &mut Graph, place| {
-            let (left, right) = (gate(graph, input, place), gate(graph, &inner, place));
-            let sum = self.sum(graph, &left, &right);
+        let given = graph.split(input, 3);
+        let recalled = graph.split(&inner, if after { 3 } else { 2 });
+        let ([given_update, given_reset, given], [inner_update, inner_reset, ..]) =
+            (given.as_slice(), recalled.as_slice())
+        else {
+            return Ok(Vec::new());
+        };
+        let both = |graph: &mut Graph, left: &Tensor, right: &Tensor| {
+            let sum = self.sum(graph, left, right);
             self.recurrent_activation(graph, &sum)
         };
-        let (update, reset) = (both(graph, 0)?, both(graph, 1)?);
-        let recalled = if after {
-            let inner = gate(graph, &inner, 2);
-            self.times(graph, &reset, &inner)
-        } else {
-            let kept = self.times(graph, &reset, hidden);
-            let last = graph.cut(&self.recurrent, 1, 2 * units, units);
-            graph.matmul(&kept, &last)
+        let update = both(graph, given_update, inner_update)?;
+        let reset = both(graph, given_reset, inner_reset)?;
+        let recalled = match recalled.get(2) {
+            Some(inner) => self.times(graph, &reset, inner),
+            None => {
+                let kept = self.times(graph, &reset, hidden);
+                let last = graph.cut(&self.recurrent, 1, 2 * units, units);
+                graph.matmul(&kept, &last)
+            }
         };
-        let candidate = gate(graph, input, 2);
-        let candidate = self.sum(graph, &candidate, &recalled);
+        let candidate = self.sum(graph, given, &recalled);
         let candidate = self.activation(graph, &candidate)?;
         // update * hidden + (1 - update) * candidate
         let difference = graph.op("Sub", &[hidden, &candidate], Vec::new(), candidate.shape.clone());

@@ -106,13 +106,20 @@ pub(super) fn reshape(graph: &mut Graph, layer: &Layer, inputs: &[Tensor]) -> Re
     let input = layer.one(inputs)?;
     let inner = input.inner().ok_or_else(|| layer.refused("the shape of its input is not known"))?;
     let values: usize = inner.iter().product();
-    let target: Vec<i64> = layer.numbers("target_shape")?.iter().map(|side| *side as i64).collect();
-    let known: i64 = target.iter().filter(|side| **side >= 0).product();
+    let target = layer.config.get("target_shape").and_then(serde_json::Value::as_array);
+    let target: Option<Vec<i64>> =
+        target.and_then(|sides| sides.iter().map(serde_json::Value::as_i64).collect());
+    let target = target.ok_or_else(|| layer.wrong("target_shape"))?;
+    let wrong = || layer.refused(&format!("{inner:?} cannot take the shape {target:?}"));
+    let mut known = target.iter().filter(|side| **side >= 0);
+    let known = known.try_fold(1_i64, |product, side| product.checked_mul(*side)).ok_or_else(wrong)?;
     let open = target.iter().filter(|side| **side < 0).count();
     let rest = if open == 1 && known > 0 { values as i64 / known } else { 1 };
-    let sides: Vec<usize> = target.iter().map(|side| if *side < 0 { rest } else { *side } as usize).collect();
-    if open > 1 || sides.iter().product::<usize>() != values {
-        return Err(layer.refused(&format!("{inner:?} cannot take the shape {target:?}")));
+    let sides = target.iter().map(|side| usize::try_from(if *side < 0 { rest } else { *side }));
+    let sides: Vec<usize> = sides.collect::<std::result::Result<_, _>>().map_err(|_| wrong())?;
+    let product = sides.iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
+    if open > 1 || product != Some(values) {
+        return Err(wrong());
     }
     Ok(graph.reshape(input, &sides))
 }
