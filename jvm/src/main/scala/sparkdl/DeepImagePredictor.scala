@@ -4,7 +4,7 @@ import com.fasterxml.jackson.databind.ObjectMapper
 import org.apache.spark.ml.param.ParamMap
 import org.apache.spark.ml.util.{DefaultParamsReadable, Identifiable, MLReader}
 
-import sparkdl.engine.Manifest
+import sparkdl.engine.PictureManifest
 import sparkdl.ffi.ErrorKind
 import sparkdl.params.HasDecodePredictions
 
@@ -40,7 +40,7 @@ final class DeepImagePredictor(override val uid: String) extends PictureTransfor
 
   override private[sparkdl] def outputName: String = "predictions"
 
-  override private[sparkdl] def checkTask(manifest: Manifest): Unit = {
+  override private[sparkdl] def checkTask(manifest: PictureManifest): Unit = {
     super.checkTask(manifest)
     val classes = manifest.sizes(outputName)
     if ($(decodePredictions) && $(labels).isEmpty && !manifest.labelled)

@@ -4,7 +4,7 @@ import scala.jdk.CollectionConverters._
 
 import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 
-import sparkdl.engine.{Manifest, Native, WeightFile}
+import sparkdl.engine.{Native, PictureManifest, WeightFile}
 
 /**
  * A built-in model.
@@ -33,10 +33,10 @@ final case class NamedModel(
 ) {
 
   /** The manifest of a bundle of this model with the published weights. */
-  private[sparkdl] def manifest: Manifest = {
+  private[sparkdl] def manifest: PictureManifest = {
     val pooled = Seq("featuresAvg", "featuresMax").map(_ -> features.last)
     val sizes = Map("predictions" -> classes, "features" -> features.product) ++ pooled
-    Manifest(name, sizes, labelled = true)
+    PictureManifest(name, sizes, labelled = true)
   }
 }
 

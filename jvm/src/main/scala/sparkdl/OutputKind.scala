@@ -10,8 +10,11 @@ private[sparkdl] object OutputKind {
   /** MLlib's dense vector. */
   case object Vector extends OutputKind
 
-  /** `array<float>`. */
+  /** Numbers and arrays of numbers as the model gives them. */
   case object Array extends OutputKind
+
+  /** Spark's image struct, named after the row's file. */
+  case object Image extends OutputKind
 
   /** The best classes by name. */
   case object Classes extends OutputKind

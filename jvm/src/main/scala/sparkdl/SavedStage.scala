@@ -16,13 +16,13 @@ import sparkdl.engine.{Bundle, Bundles, BundleSource}
 import sparkdl.ffi.ErrorKind
 
 /** Saves a stage: its bundle, where it needs one, then its metadata in the layout of Spark's `DefaultParamsWriter`. */
-private[sparkdl] final class StageWriter(stage: PictureTransformer) extends MLWriter {
+private[sparkdl] final class StageWriter(stage: ModelTransformer) extends MLWriter {
 
   override protected def saveImpl(path: String): Unit = {
     val bundles = new Bundles(sparkSession)
-    val bundle = Option.when(stage.isDefined(stage.modelName))(stage.source).flatMap {
+    val bundle = Option.when(stage.isDefined(stage.getParam(stage.modelParam)))(stage.source).flatMap {
       // The table pins the published weights by itself.
-      case BundleSource.Published(_, _, _) => None
+      case _: BundleSource.Published => None
       case source => Some(bundles.resolve(source))
     }
     bundle.foreach(SavedBundle.write(_, bundles, SavedStage.bundle(path), sparkSession))
@@ -60,7 +60,7 @@ private[sparkdl] final class StageWriter(stage: PictureTransformer) extends MLWr
 }
 
 /** Loads what [[StageWriter]] or the Python stage of the same name saved. */
-private[sparkdl] final class StageReader[T <: PictureTransformer](params: MLReader[T]) extends MLReader[T] {
+private[sparkdl] final class StageReader[T <: ModelTransformer](params: MLReader[T]) extends MLReader[T] {
 
   override def load(path: String): T = {
     val stage = params.session(sparkSession).load(path)
@@ -68,7 +68,7 @@ private[sparkdl] final class StageReader[T <: PictureTransformer](params: MLRead
       case "" => stage
       case digest =>
         SavedBundle.read(digest, SavedStage.bundle(path), sparkSession)
-        stage.pin = Some(Pin(digest, stage.getModelName, stage.getWeights))
+        stage.pin = Some(stage.pinFor(digest))
         stage
     }
   }

@@ -32,6 +32,7 @@ object ParamsDump {
     case _: IntParam => "int"
     case _: LongParam => "long"
     case _: StringArrayParam => "array<string>"
+    case _: IntArrayParam => "array<int>"
     case _ => "string"
   }
 }

@@ -2,24 +2,54 @@ package sparkdl
 
 import java.io.File
 import java.lang.reflect.{InvocationTargetException, Modifier}
+import java.nio.file.Files
 
+import org.apache.spark.ml.linalg.Vectors
 import org.apache.spark.ml.param.{Param, ParamMap}
+import org.apache.spark.ml.param.shared.HasOutputCol
 import org.apache.spark.ml.util.{MLReader, MLWritable}
 import org.apache.spark.sql.DataFrame
 import org.apache.spark.sql.functions.col
-import org.apache.spark.sql.types.{BinaryType, StringType, StructField, StructType}
+import org.apache.spark.sql.types.StructType
+
+import sparkdl.params.PictureParams
 
 /** What every public stage must do, just by being there. */
 class StageChecks extends SparkFixture {
   import StageChecks._
 
-  private def ready(stage: PictureTransformer) =
-    stage.setInputCol("picture").setOutputCol("out").setModelName(tiny)
+  private def keras(name: String): String = SparkFixture.fixture(s"keras/$name.keras").toString
 
-  private def pictures: DataFrame = {
+  /** A stage that runs: it takes `rows`, and gives one column. */
+  private def ready(stage: ModelTransformer): ModelTransformer = stage match {
+    case s: PictureTransformer => s.setInputCol("picture").setOutputCol("out").setModelName(tiny)
+    case s: KerasTransformer =>
+      s.setInputCols(Array("tokens", "vector")).setOutputCol("out").setModelFile(keras("tensors"))
+        .setOutputNames(Array("steps"))
+    case s: KerasImageFileTransformer =>
+      s.setInputCol("uri").setOutputCol("out").setModelFile(keras("scores")).setInputSize(Array(8, 8))
+    case unknown => fail(s"${unknown.getClass} is not checked")
+  }
+
+  /** The stage with another input column, or other first of two. */
+  private def taking(stage: ModelTransformer, column: String): ModelTransformer = stage match {
+    case s: PictureTransformer => s.setInputCol(column)
+    case s: KerasTransformer => s.setInputCols(Array(column, "vector"))
+    case s: KerasImageFileTransformer => s.setInputCol(column)
+    case unknown => fail(s"${unknown.getClass} is not checked")
+  }
+
+  private def model(stage: ModelTransformer): String =
+    stage.getOrDefault(stage.getParam(stage.modelParam)).asInstanceOf[String]
+
+  private lazy val rows: DataFrame = {
     val session = spark
     import session.implicits._
-    Seq(1, 2, 3).map(seed => (seed, Pictures.png(seed))).toDF("id", "picture")
+    val folder = newFolder()
+    Seq(1, 2, 3).map { seed =>
+      val file = Files.write(folder.resolve(s"$seed.png"), Pictures.png(seed))
+      (seed, Pictures.png(seed), file.toString, Array(seed, 2, 3, 4), Vectors.dense(seed, -1, 0), "text")
+    }.toDF("id", "picture", "uri", "tokens", "vector", "text")
   }
 
   test("every public stage is checked here") {
@@ -34,7 +64,8 @@ class StageChecks extends SparkFixture {
       assert(make().uid !== make().uid)
     }
 
-    test(s"$name: every param has a getter, a setter and a doc") {
+    test(s"$name: every param has a getter, a setter and a doc, and stands once") {
+      assert(make().params.map(_.name).distinct.length === make().params.length)
       make().params.foreach { param =>
         val stage = make()
         val value = other(param.name)
@@ -50,13 +81,16 @@ class StageChecks extends SparkFixture {
         stage.params.filter(p => stage.hasDefault(p)).map(p => p.name -> stage.getDefault(p).get).toMap
       val expected = defaults.filter { case (param, _) =>
         stage.hasParam(param)
-      } + ("outputCol" -> s"${stage.uid}__output")
+      } ++ ownDefaults.getOrElse(name, Map.empty) + ("outputCol" -> s"${stage.uid}__output")
       assert(set.keySet === expected.keySet)
       expected.foreach { case (param, value) => assert(same(set(param), value), param) }
     }
 
     test(s"$name: values that a param does not take are refused, and the message says which it takes") {
-      refused.filter { case (param, _, _) => make().hasParam(param) }.foreach {
+      val modes = s"outputMode must be one of ${outputModes(name)} but was \"Vector\"."
+      (refused :+ (("outputMode", "Vector", modes))).filter { case (param, _, _) =>
+        make().hasParam(param)
+      }.foreach {
         case (param, value, message) =>
           val stage = make()
           assert(refusal(stage.set(stage.getParam(param).asInstanceOf[Param[Any]], value)) === message)
@@ -65,17 +99,17 @@ class StageChecks extends SparkFixture {
 
     test(s"$name: a copy keeps the uid, takes the extra params and leaves the original alone") {
       val stage = ready(make())
-      val copy = stage.copy(ParamMap(stage.batchSize -> 7)).asInstanceOf[PictureTransformer]
+      val copy = stage.copy(ParamMap(stage.batchSize -> 7)).asInstanceOf[ModelTransformer]
       assert(copy.getClass === stage.getClass)
       assert(copy.uid === stage.uid)
       assert(copy.getBatchSize === 7)
-      assert(stage.getBatchSize === 32)
-      assert(copy.getModelName === tiny)
+      assert(stage.getBatchSize === make().getBatchSize)
+      assert(model(copy) === model(stage))
     }
 
     test(s"$name: what was saved loads with the same uid, params and results") {
-      val stage =
-        ready(make()).setBatchSize(2).setErrorCol("why").setMaxPixels(5000000000L).setHandleInvalid("skip")
+      val stage = ready(make()).setBatchSize(2).setErrorCol("why").setHandleInvalid("skip")
+      stage match { case s: PictureParams => s.setMaxPixels(5000000000L); case _ => () }
       val path = newFolder().resolve("stage").toString
       stage.write.save(path)
       intercept[Exception](stage.write.save(path))
@@ -89,8 +123,8 @@ class StageChecks extends SparkFixture {
         stage.get(param).foreach(value =>
           assert(same(loaded.get(loaded.getParam(param.name)).get, value), param.name))
       }
-      assert(loaded.transform(pictures).collect() === stage.transform(pictures).collect())
-      assert(loaded.transform(pictures).schema === stage.transform(pictures).schema)
+      assert(loaded.transform(rows).collect() === stage.transform(rows).collect())
+      assert(loaded.transform(rows).schema === stage.transform(rows).schema)
     }
 
     test(s"$name: one without params saves and loads too") {
@@ -101,59 +135,63 @@ class StageChecks extends SparkFixture {
     }
 
     test(s"$name: a schema that does not fit is refused before any job") {
-      val schema = StructType(Seq(StructField("picture", BinaryType), StructField("text", StringType)))
+      val schema = rows.schema
       def stage = ready(make())
       assert(
-        refusal(stage.setInputCol("nope").transformSchema(schema)) ===
-          "Column nope does not exist. Available columns: picture, text."
+        refusal(taking(stage, "nope").transformSchema(schema)) ===
+          "Column nope does not exist. Available columns: id, picture, uri, tokens, vector, text."
       )
-      assert(
-        refusal(stage.setInputCol("text").transformSchema(schema)) ===
-          "Column text must be of type binary or image (struct<origin,height,width,nChannels,mode,data>) " +
-          "but was actually string."
-      )
-      assert(refusal(stage.setOutputCol("text").transformSchema(schema)) === "Column text already exists.")
+      val twice = StructType(schema.fields ++ schema.fields)
+      assert(refusal(stage.transformSchema(twice)).endsWith("is ambiguous: 2 columns have this name."))
+      assert(refusal(taking(stage, "id").transformSchema(schema)) === wrongType(name))
+      val taken = stage
+      taken.set(taken.asInstanceOf[HasOutputCol].outputCol, "text")
+      assert(refusal(taken.transformSchema(schema)) === "Column text already exists.")
       assert(refusal(stage.setErrorCol("text").transformSchema(schema)) === "Column text already exists.")
       assert(refusal(stage.setErrorCol("out").transformSchema(schema)) === "Column out already exists.")
-      assert(
-        refusal(stage.setModelName("Inception").transformSchema(schema)) ===
-          s"Unknown model Inception. Known models: ${NamedModels.names.mkString(", ")}; " +
-          "or give the path of a bundle (*.sparkdl)."
-      )
-      assert(refusal(make().transformSchema(schema)) === s"$name needs the param inputCol: set it first.")
-      assert(
-        refusal(
-          make().setInputCol("picture").transformSchema(schema)
-        ) === s"$name needs the param modelName: set it first."
-      )
-      assert(refusal(stage.setInputCol("nope").transform(pictures)).startsWith("Column nope does not exist."))
+      val nameless = stage
+      assert(refusal(nameless.set(
+        nameless.getParam(nameless.modelParam).asInstanceOf[Param[String]],
+        "Inception").transformSchema(schema)) === unknownModel(name))
+      assert(refusal(
+        make().transformSchema(schema)) === s"$name needs the param ${needed(name).head}: set it first.")
+      val unnamed = stage
+      unnamed.clear(unnamed.getParam(unnamed.modelParam))
+      assert(refusal(unnamed.transformSchema(schema)) ===
+        s"$name needs the param ${unnamed.modelParam}: set it first.")
+      assert(refusal(taking(stage, "nope").transform(rows)).startsWith("Column nope does not exist."))
     }
 
     test(s"$name: transform starts no job, and its schema is the one that transformSchema tells") {
       val stage = ready(make()).setErrorCol("why")
-      val frame = pictures
+      val frame = rows
       val (result, jobs) = countingJobs(stage.transform(frame))
       assert(jobs === 0)
       assert(result.schema === stage.transformSchema(frame.schema))
-      assert(result.columns === Array("id", "picture", "out", "why"))
+      assert(result.columns === frame.columns ++ Seq("out", "why"))
       assert(result.filter(col("out").isNull).count() === 0)
     }
 
     test(s"$name: tells its model when printed") {
       assert(ready(make()).toString.startsWith(s"$name: uid=${name}_"))
-      assert(ready(make()).toString.contains(tiny))
+      val stage = ready(make())
+      assert(stage.toString.contains(model(stage)))
     }
   }
 }
 
 object StageChecks {
 
-  val stages: Seq[() => PictureTransformer] =
-    Seq(() => new DeepImageFeaturizer(), () => new DeepImagePredictor())
+  val stages: Seq[() => ModelTransformer] = Seq(
+    () => new DeepImageFeaturizer(),
+    () => new DeepImagePredictor(),
+    () => new KerasTransformer(),
+    () => new KerasImageFileTransformer()
+  )
 
   /** The classes of the package that are stages and not abstract, read from the folder of compiled classes. */
   def publicStages: Seq[Class[_]] = {
-    val root = new File(classOf[PictureTransformer].getProtectionDomain.getCodeSource.getLocation.toURI)
+    val root = new File(classOf[ModelTransformer].getProtectionDomain.getCodeSource.getLocation.toURI)
     val names =
       new File(root, "sparkdl").list().toSeq.filter(_.endsWith(".class")).map(_.stripSuffix(".class"))
     names
@@ -175,8 +213,49 @@ object StageChecks {
     "fastDecode" -> false,
     "decodePredictions" -> false,
     "topK" -> 5,
-    "labels" -> Array.empty[String]
+    "labels" -> Array.empty[String],
+    "channelOrder" -> "RGB",
+    "preprocessing" -> "none"
   )
+
+  private val ownDefaults: Map[String, Map[String, Any]] =
+    Map("KerasTransformer" -> Map("outputMode" -> "array", "batchSize" -> 256))
+
+  private val outputModes: Map[String, String] = Map(
+    "DeepImageFeaturizer" -> "\"vector\", \"array\"",
+    "DeepImagePredictor" -> "\"vector\", \"array\"",
+    "KerasTransformer" -> "\"array\", \"vector\"",
+    "KerasImageFileTransformer" -> "\"vector\", \"array\", \"image\""
+  )
+
+  /** The params without which a stage does nothing, in the order in which they are asked for. */
+  private val needed: Map[String, Seq[String]] = Map(
+    "DeepImageFeaturizer" -> Seq("inputCol", "modelName"),
+    "DeepImagePredictor" -> Seq("inputCol", "modelName"),
+    "KerasTransformer" -> Seq("modelFile"),
+    "KerasImageFileTransformer" -> Seq("inputCol", "modelFile")
+  )
+
+  private val pictures =
+    "Column id must be of type binary or image (struct<origin,height,width,nChannels,mode,data>) " +
+      "but was actually int."
+
+  /** What a stage says of the column `id`, an int, as its input. */
+  private val wrongType: Map[String, String] = Map(
+    "DeepImageFeaturizer" -> pictures,
+    "DeepImagePredictor" -> pictures,
+    "KerasTransformer" -> ("Column id is of type int, but the input tokens of the model functional_1 takes numbers of " +
+      "shape [4] and type int32: give an array of numbers."),
+    "KerasImageFileTransformer" ->
+      "Column id must be of type string (the URI of a picture file) but was actually int."
+  )
+
+  private def unknownModel(stage: String): String =
+    if (stage.startsWith("Keras"))
+      "modelFile must be a Keras model (.keras, .h5, .hdf5) or a bundle (*.sparkdl) but was Inception."
+    else
+      s"Unknown model Inception. Known models: ${NamedModels.names.mkString(", ")}; " +
+        "or give the path of a bundle (*.sparkdl)."
 
   /** For each param a value that is not its default. */
   private val other: Map[String, Any] = Map(
@@ -196,13 +275,22 @@ object StageChecks {
     "fastDecode" -> true,
     "decodePredictions" -> true,
     "topK" -> 2,
-    "labels" -> Array("a", "b")
+    "labels" -> Array("a", "b"),
+    "featureLayer" -> "mixed7",
+    "expectedSha256" -> "0123456789abcdefABCDEF0123456789" * 2,
+    "modelFile" -> "/models/mine.keras",
+    "inputCols" -> Array("a", "b"),
+    "outputCols" -> Array("c"),
+    "inputNames" -> Array("x", "y"),
+    "outputNames" -> Array("z"),
+    "inputSize" -> Array(64, 48),
+    "channelOrder" -> "BGR",
+    "preprocessing" -> "torch"
   )
 
   private val refused: Seq[(String, Any, String)] = Seq(
     ("pooling", "sum", "pooling must be one of \"avg\", \"max\", \"none\" but was \"sum\"."),
     ("resizeMode", "fit", "resizeMode must be one of \"stretch\", \"crop\", \"pad\" but was \"fit\"."),
-    ("outputMode", "Vector", "outputMode must be one of \"vector\", \"array\" but was \"Vector\"."),
     ("handleInvalid", "drop", "handleInvalid must be one of \"keep\", \"skip\", \"error\" but was \"drop\"."),
     (
       "scaleHint",
@@ -215,11 +303,25 @@ object StageChecks {
     ("topK", 0, "topK must be at least 1 but was 0."),
     ("modelName", "", "modelName must not be empty."),
     ("weights", "", "weights must not be empty."),
-    ("errorCol", "", "errorCol must not be empty.")
+    ("errorCol", "", "errorCol must not be empty."),
+    ("modelFile", "", "modelFile must not be empty."),
+    ("featureLayer", "", "featureLayer must not be empty."),
+    ("expectedSha256", "abc", "expectedSha256 must be 64 hex digits but was \"abc\"."),
+    (
+      "inputSize",
+      Array(0, 3),
+      "inputSize must be two numbers of at least 1, height and width, but was [0, 3]."
+    ),
+    ("channelOrder", "rgb", "channelOrder must be one of \"RGB\", \"BGR\", \"L\" but was \"rgb\"."),
+    (
+      "preprocessing",
+      "keras",
+      "preprocessing must be one of \"none\", \"tf\", \"caffe\", \"torch\" but was \"keras\"."
+    )
   )
 
-  private def readerOf(stage: PictureTransformer): MLReader[PictureTransformer] =
-    stage.getClass.getMethod("read").invoke(null).asInstanceOf[MLReader[PictureTransformer]]
+  private def readerOf(stage: ModelTransformer): MLReader[ModelTransformer] =
+    stage.getClass.getMethod("read").invoke(null).asInstanceOf[MLReader[ModelTransformer]]
 
   private def call(stage: AnyRef, verb: String, param: Param[_], value: Option[Any]): AnyRef = {
     val method = verb + param.name.capitalize

@@ -1,17 +1,16 @@
 package sparkdl.engine
 
-import java.nio.{ByteBuffer, ByteOrder}
+import java.nio.ByteBuffer
 import java.nio.channels.{ReadableByteChannel, WritableByteChannel}
-import java.nio.charset.StandardCharsets.UTF_8
 
+import scala.collection.IndexedSeq
 import scala.jdk.CollectionConverters._
 
 import org.apache.arrow.memory.{ArrowBuf, BufferAllocator, RootAllocator}
-import org.apache.arrow.vector._
-import org.apache.arrow.vector.complex.{FixedSizeListVector, ListVector, StructVector}
+import org.apache.arrow.vector.VectorSchemaRoot
 import org.apache.arrow.vector.ipc.{ArrowStreamReader, ArrowStreamWriter}
-import org.apache.arrow.vector.types.pojo.{ArrowType, Field, FieldType, Schema}
-import org.apache.spark.sql.Row
+import org.apache.arrow.vector.types.pojo.Schema
+import org.apache.spark.sql.types.DataType
 
 /**
  * Rows to Arrow and back, for one task. Everything it allocates is a child of the process's allocator and goes with `close`.
@@ -22,13 +21,17 @@ private[engine] final class ArrowBridge(name: String) extends AutoCloseable {
   private val allocator = ArrowBridge.root.newChildAllocator(name, 0, Long.MaxValue)
   private val stream = new OffHeapStream(allocator)
 
-  /** Writes one column of pictures (`null`, bytes, or rows of Spark's image struct) and hands it to `call`. */
-  def send[A](values: Seq[Any])(call: (ByteBuffer, Int) => A): A = {
-    val field = if (values.exists(_.isInstanceOf[Row])) ArrowBridge.imageField else ArrowBridge.bytesField
-    val root = VectorSchemaRoot.create(new Schema(Seq(field).asJava), allocator)
+  /** Writes columns of values as Spark's rows hold them, with their types, and hands them to `call`. */
+  def send[A](columns: Seq[(DataType, IndexedSeq[Any])])(call: (ByteBuffer, Int) => A): A = {
+    val fields = columns.zipWithIndex.map { case ((kind, _), index) =>
+      ArrowCells.field(s"input_$index", kind)
+    }
+    val root = VectorSchemaRoot.create(new Schema(fields.asJava), allocator)
     try {
-      ArrowBridge.fill(root.getVector(0), values)
-      root.setRowCount(values.size)
+      columns.zipWithIndex.foreach { case ((_, values), index) =>
+        ArrowCells.fill(root.getVector(index), values)
+      }
+      root.setRowCount(columns.head._2.size)
       stream.clear()
       val writer = new ArrowStreamWriter(root, null, stream)
       writer.start()
@@ -55,69 +58,8 @@ private[engine] final class ArrowBridge(name: String) extends AutoCloseable {
 private[engine] object ArrowBridge {
   private lazy val root = new RootAllocator(Long.MaxValue)
 
-  private def field(name: String, kind: ArrowType, children: Field*): Field =
-    new Field(name, FieldType.nullable(kind), children.asJava)
-
-  private val int32 = new ArrowType.Int(32, true)
-  private val bytesField = field("picture", ArrowType.Binary.INSTANCE)
-  private val imageField = field(
-    "picture",
-    ArrowType.Struct.INSTANCE,
-    field("origin", ArrowType.Utf8.INSTANCE),
-    field("height", int32),
-    field("width", int32),
-    field("nChannels", int32),
-    field("mode", int32),
-    field("data", ArrowType.Binary.INSTANCE)
-  )
-
   /** Off-heap bytes that are not freed yet, of all tasks of this process. */
   def allocated: Long = root.getAllocatedMemory
-
-  private def fill(vector: FieldVector, values: Seq[Any]): Unit = {
-    vector.setInitialCapacity(values.size)
-    vector.allocateNew()
-    values.iterator.zipWithIndex.foreach { case (value, i) => set(vector, i, value) }
-    vector.setValueCount(values.size)
-  }
-
-  private def set(vector: FieldVector, i: Int, value: Any): Unit = (vector, value) match {
-    case (_, null) => vector.setNull(i)
-    case (v: VarBinaryVector, bytes: Array[Byte]) => v.setSafe(i, bytes)
-    case (v: VarCharVector, text: String) => v.setSafe(i, text.getBytes(UTF_8))
-    case (v: IntVector, number: Int) => v.setSafe(i, number)
-    case (v: StructVector, image: Row) =>
-      v.setIndexDefined(i)
-      (0 until v.size).foreach(child =>
-        set(v.getChildByOrdinal(child).asInstanceOf[FieldVector], i, image.get(child)))
-    case (v, other) => throw new IllegalArgumentException(s"${other.getClass} does not fit ${v.getField}")
-  }
-
-  /** The value of a cell as Spark's rows hold it. */
-  def value(vector: ValueVector, i: Int): Any =
-    if (vector.isNull(i)) null
-    else
-      vector match {
-        case v: FixedSizeListVector => floats(v, i)
-        case v: ListVector =>
-          (v.getElementStartIndex(i) until v.getElementEndIndex(i)).map(value(v.getDataVector, _))
-        case v: StructVector =>
-          Row.fromSeq((0 until v.size).map(child => value(v.getChildByOrdinal(child), i)))
-        case v: VarCharVector => new String(v.get(i), UTF_8)
-        case v: VarBinaryVector => v.get(i)
-        case v: Float4Vector => v.get(i)
-        case v: IntVector => v.get(i)
-        case v =>
-          throw new IllegalArgumentException(s"native code sent ${v.getField}, which has no place in a row")
-      }
-
-  private def floats(vector: FixedSizeListVector, i: Int): Array[Float] = {
-    val size = vector.getListSize
-    val values = new Array[Float](size)
-    val bytes = vector.getDataVector.getDataBuffer.nioBuffer(i.toLong * size * 4, size * 4)
-    bytes.order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer().get(values)
-    values
-  }
 }
 
 /** An off-heap buffer that grows as an Arrow stream is written to it. */

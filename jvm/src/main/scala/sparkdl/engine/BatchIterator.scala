@@ -7,30 +7,42 @@ import scala.collection.mutable.ArrayBuffer
 import org.apache.arrow.vector.VectorSchemaRoot
 import org.apache.spark.{TaskContext, TaskKilledException}
 import org.apache.spark.sql.Row
+import org.apache.spark.sql.types.DataType
 
 import sparkdl.ffi.{ErrorKind, SparkDLException}
+
+/** A row and what of it goes into the model, one value per input; `error`: why nothing can, else null. */
+final case class InputRow(row: Row, values: Seq[Any], error: String = null)
 
 /**
  * A row and what the model made of it.
  *
- * `output` is null where the row is invalid, else an `Array[Float]` or, for `topK`, a `Seq[Row(class, description,
- * probability)]`; `error` is the reason, null where the row is valid.
+ * `outputs` are null where the row is invalid. Else each is an `Array[Float]` (pictures), a `Seq[Row(class, description,
+ * probability)]` (`topK`), a row of Spark's image struct, or a number or nested `Seq` (tensors); `error` is the reason,
+ * null where the row is valid.
  */
-final case class RowResult(row: Row, output: Any, error: String)
+final case class RowResult(row: Row, outputs: Seq[Any], error: String) {
+
+  /** The only output. */
+  def output: Any = outputs.head
+}
 
 /**
- * The rows of a partition with the model's output, in order; one native call per batch.
+ * The rows of a partition with the model's outputs, in order; one native call per batch.
  *
- * The column holds encoded pictures or Spark's image struct. The model is opened at the first row, so an empty partition
- * opens none, and is closed by this iterator: at the end of the rows, on failure, and when the task ends early or is
- * killed. A batch ends at `batchSize` rows or 64 MiB of pictures.
+ * The model is opened at the first row, so an empty partition opens none, and is closed by this iterator: at the end of
+ * the rows, on failure, and when the task ends early or is killed. A batch ends at `batchSize` rows or 64 MiB of input.
+ *
+ * @param kinds the Spark types of the inputs
+ * @param flat whether each output is read as one `Array[Double]`, however its numbers are nested
  */
 final class BatchIterator(
-    rows: Iterator[Row],
-    column: Int,
+    rows: Iterator[InputRow],
+    kinds: Seq[DataType],
     model: => NativeModel,
     batchSize: Int,
-    metrics: Option[EngineMetrics] = None
+    metrics: Option[EngineMetrics] = None,
+    flat: Boolean = false
 ) extends Iterator[RowResult] {
   import BatchIterator._
 
@@ -50,22 +62,23 @@ final class BatchIterator(
 
   override def next(): RowResult = if (hasNext) results.next() else Iterator.empty.next()
 
-  private def nextRows(): ArrayBuffer[Row] = {
-    val batch = new ArrayBuffer[Row](batchSize)
+  private def nextRows(): ArrayBuffer[InputRow] = {
+    val batch = new ArrayBuffer[InputRow](math.min(batchSize, 1 << 16))
     var bytes = 0L
     while (rows.hasNext && batch.size < batchSize && bytes < MaxBytes) {
       val row = rows.next()
       batch += row
-      bytes += bytesOf(row.get(column))
+      bytes += row.values.iterator.map(ArrowCells.bytesOf).sum
     }
     batch
   }
 
-  private def run(batch: ArrayBuffer[Row]): Iterator[RowResult] =
+  private def run(batch: ArrayBuffer[InputRow]): Iterator[RowResult] =
     try {
       stopIfKilled()
       val Resources(bridge, model, _) = acquire()
-      bridge.send(batch.map(_.get(column)).toSeq) { (bytes, length) =>
+      val columns = kinds.indices.map(column => kinds(column) -> batch.map(_.values(column)))
+      bridge.send(columns) { (bytes, length) =>
         model.run(bytes, length)(bridge.receive(_)(take(batch, _)))
       }
     } catch {
@@ -86,11 +99,18 @@ final class BatchIterator(
     resources.get
   }
 
-  private def take(batch: ArrayBuffer[Row], root: VectorSchemaRoot): Iterator[RowResult] = {
-    val output = root.getVector("output")
+  /** The last column is the reasons, those before it are the outputs. */
+  private def take(batch: ArrayBuffer[InputRow], root: VectorSchemaRoot): Iterator[RowResult] = {
+    val outputs = (0 until root.getFieldVectors.size - 1).map(root.getVector(_))
     val error = root.getVector("error")
     val taken = batch.indices.map { i =>
-      RowResult(batch(i), ArrowBridge.value(output, i), ArrowBridge.value(error, i).asInstanceOf[String])
+      val values =
+        outputs.map(vector => if (flat) ArrowCells.flat(vector, i) else ArrowCells.value(vector, i))
+      val own = batch(i).error
+      RowResult(
+        batch(i).row,
+        values,
+        if (own != null) own else ArrowCells.value(error, i).asInstanceOf[String])
     }
     taken.iterator
   }
@@ -120,10 +140,4 @@ object BatchIterator {
       model: NativeModel,
       watch: Option[ScheduledFuture[_]]
   )
-
-  private def bytesOf(value: Any): Long = value match {
-    case bytes: Array[Byte] => bytes.length.toLong
-    case image: Row => bytesOf(image.get(image.length - 1))
-    case _ => 0L
-  }
 }

@@ -5,49 +5,17 @@ import java.nio.file.{Files, Path, Paths}
 import java.util.concurrent.ConcurrentHashMap
 
 import org.apache.hadoop.fs.{FileStatus, Path => HadoopPath}
-import org.apache.spark.SparkFiles
 import org.apache.spark.sql.SparkSession
 
 import sparkdl.ffi.{ErrorKind, SparkDLArgumentException}
 
-/** Where the bundle of a stage comes from. */
-private[sparkdl] sealed trait BundleSource
-
-private[sparkdl] object BundleSource {
-
-  /** The stage was loaded with it. */
-  final case class Kept(digest: String) extends BundleSource
-
-  /** A path or URI of any Hadoop file system. */
-  final case class File(path: String) extends BundleSource
-
-  /** Made from the weights that Keras publishes; `key` pins them. */
-  final case class Published(model: String, key: String, weights: WeightFile) extends BundleSource
-
-  /** Exported from a weight file; its digest is the key. */
-  final case class Weights(model: String, path: String) extends BundleSource
-}
-
-/** A bundle on the driver's disk; `file` is never changed in place. */
-private[sparkdl] final case class Bundle(file: Path, digest: String) {
-
-  /** What the schema needs of it. */
-  def manifest: Manifest = Manifest.read(Files.newInputStream(file), file.toString)
-}
-
-/** A bundle that tasks can open: where it lies is asked on the machine that runs the task. */
-private[sparkdl] final case class ShippedBundle(digest: String, driverFile: Option[String]) {
-
-  def file: String = driverFile.getOrElse(SparkFiles.get(digest + CacheFolder.extension))
-}
-
 /** Finds the bundle that a stage asks for, on the driver, and takes it to the tasks. */
 private[sparkdl] final class Bundles(session: SparkSession) {
+  import Bundles.Recipe
   import BundleSource._
 
   private val conf = EngineConf.of(session)
-  private val cacheDir = conf.cacheDir
-  private val cache = new CacheFolder(Paths.get(cacheDir))
+  private val cache = new CacheFolder(Paths.get(conf.cacheDir))
 
   /**
    * The bundle; made from a Keras file, given or published, where that can be done here, else an error that says how to
@@ -55,38 +23,42 @@ private[sparkdl] final class Bundles(session: SparkSession) {
    */
   def resolve(source: BundleSource): Bundle = source match {
     case Kept(digest) => kept(digest)
-    case File(path) => fetch(path)
-    case Published(model, key, weights) =>
-      val bundle = exportedFile(model, key)
-      if (!Files.exists(bundle)) {
+    case File(path, sha256) => fetch(path, sha256)
+    case Published(model, key, weights, layer) =>
+      val recipe = Recipe.named(cache, KerasConversion(model, layer, published = true), key, "imagenet")
+      if (!recipe.isMade) {
         val file = new PublishedWeights(session, cache, conf).file(weights)
-        convert(file, file.toString, model, bundle, published = true)
+        convert(file, file.toString, recipe)
       }
-      exported(model, key, "imagenet")
-    case Weights(model, path) =>
-      val key = reading(path) { status =>
-        val digest = Bundles.memo(status)(CacheFolder.digest(open(status)))
+      made(recipe)
+    case Weights(model, path, layer, sha256) =>
+      made(fromFile(path, sha256) { (digest, _) =>
         Bundles.weightDigests.put(path, digest)
-        val bundle = exportedFile(model, Bundles.key(digest))
-        if (!Files.exists(bundle)) {
-          val weights = status.getPath
-          val shown = if (weights.toUri.getScheme == "file") weights.toUri.getPath else weights.toString
-          cache.making(open(status))(convert(_, shown, model, bundle, published = false))
-        }
-        Bundles.key(digest)
-      }
-      exported(model, key, path)
+        Recipe.named(cache, KerasConversion(model, layer), Bundles.key(digest), path)
+      })
+    case KerasFile(path, size, sha256) =>
+      made(fromFile(path, sha256)((digest, name) =>
+        Recipe.tensors(cache, name, Bundles.key(digest), size, path)))
   }
 
-  /** What can be told of the bundle without reading weights or a whole bundle; nothing for weights not seen before. */
+  /**
+   * What can be told of the bundle before it is needed: nothing for a built-in model whose bundle is not made yet. A
+   * whole Keras model is read for it, since its inputs and outputs stand nowhere else.
+   */
   def describe(source: BundleSource): Option[Manifest] = source match {
     case Kept(digest) => Some(kept(digest).manifest)
-    case File(path) => Some(reading(path)(status => Manifest.read(open(status), path)))
-    case Published(_, _, _) => None
-    case Weights(model, path) =>
-      val file =
-        Option(Bundles.weightDigests.get(path)).map(digest => exportedFile(model, Bundles.key(digest)))
-      file.filter(Files.exists(_)).map(Bundle(_, "").manifest)
+    case File(path, sha256) =>
+      Some(reading(path) { status =>
+        if (sha256.isDefined) check(path, digestOf(status), sha256)
+        Manifest.read(open(status), path)
+      })
+    case Published(model, key, _, layer) =>
+      Recipe.named(cache, KerasConversion(model, layer, published = true), key, "imagenet").manifest
+    case Weights(model, path, layer, _) =>
+      Option(Bundles.weightDigests.get(path)).flatMap { digest =>
+        Recipe.named(cache, KerasConversion(model, layer), Bundles.key(digest), path).manifest
+      }
+    case KerasFile(_, _, _) => Some(resolve(source).manifest)
   }
 
   /** Makes a bundle readable for tasks, once per application. */
@@ -122,47 +94,69 @@ private[sparkdl] final class Bundles(session: SparkSession) {
     Bundle(file, digest)
   }
 
-  private def fetch(path: String): Bundle = reading(path) { status =>
+  private def fetch(path: String, sha256: Option[String]): Bundle = reading(path) { status =>
+    if (sha256.isDefined) check(path, digestOf(status), sha256)
     val digest = Bundles.memo(status)(cache.keep(open(status)))
     // The cache may have been emptied, or be another one, since this process saw the file.
-    if (!Files.exists(cache.stage(digest))) cache.keep(open(status))
-    Bundle(cache.stage(digest), digest)
+    val now = if (Files.exists(cache.stage(digest))) digest else cache.keep(open(status))
+    check(path, now, sha256)
+    Bundle(cache.stage(now), now)
   }
 
-  private def exported(model: String, key: String, weights: String): Bundle = {
-    val file = exportedFile(model, key)
-    if (!Files.exists(file)) throw notExported(model, weights, file, None)
-    val digest =
-      reading(file.toUri.toString)(status => Bundles.memo(status)(CacheFolder.digest(open(status))))
-    Bundle(cache.link(file, digest), digest)
+  /** Makes the bundle of a Keras file, where it is not made yet. `recipe` takes the file's digest and name. */
+  private def fromFile(path: String, sha256: Option[String])(recipe: (String, String) => Recipe): Recipe =
+    reading(path) { status =>
+      val digest = digestOf(status)
+      check(path, digest, sha256)
+      val asked = recipe(digest, status.getPath.getName)
+      if (!asked.isMade) {
+        val place = status.getPath
+        val shown = if (place.toUri.getScheme == "file") place.toUri.getPath else place.toString
+        cache.making(open(status)) { (copy, found) =>
+          if (found != digest)
+            throw ErrorKind.Io.exception(
+              s"The file $path changed while it was read: try again when it is whole.")
+          convert(copy, shown, asked)
+        }
+      }
+      asked
+    }
+
+  private def made(recipe: Recipe): Bundle = {
+    if (!Files.exists(recipe.bundle)) throw notMade(recipe, None)
+    // As Hadoop's paths are spelled: a URI's percent signs would be part of the name.
+    val digest = reading(s"file:${recipe.bundle.toAbsolutePath}")(digestOf)
+    Bundle(cache.link(recipe.bundle, digest), digest)
   }
 
-  private def exportedFile(model: String, key: String): Path =
-    cache.bundles.resolve(s"$model-$key${CacheFolder.extension}")
+  private def check(path: String, found: String, sha256: Option[String]): Unit =
+    sha256.filterNot(_.equalsIgnoreCase(found)).foreach { asked =>
+      throw ErrorKind.InvalidModel.exception(
+        s"$path has SHA-256 $found, but expectedSha256 is ${asked.toLowerCase}: it is another file or was changed. " +
+          "Give the right file, or change expectedSha256."
+      )
+    }
 
   /** Makes the bundle of a Keras file; where the native reader refuses the file, Keras itself may still read it. */
-  private def convert(file: Path, shown: String, model: String, bundle: Path, published: Boolean): Unit = {
-    Files.createDirectories(bundle.getParent)
-    try Native.convertKeras(file.toString, bundle.toString, model, published, conf)
+  private def convert(file: Path, shown: String, recipe: Recipe): Unit = {
+    Files.createDirectories(recipe.bundle.getParent)
+    try Native.convertKeras(file.toString, recipe.bundle.toString, recipe.conversion, conf)
     catch {
       case refused: SparkDLArgumentException if refused.kind == ErrorKind.InvalidModel =>
         val reason = refused.getMessage.replace(file.toString, shown)
-        throw notExported(model, if (published) "imagenet" else shown, bundle, Some((reason, refused)))
+        throw notMade(recipe, Some((reason, refused)))
     }
   }
 
-  private def notExported(
-      model: String,
-      weights: String,
-      expected: Path,
-      refusal: Option[(String, Throwable)]
-  ) = ErrorKind.InvalidArgument.exception(
-    s"No bundle of $model with the weights $weights is in the cache folder: $expected is missing. " +
-      refusal.fold("")(refused => s"It could not be made here: ${refused._1} ") + "Make it with\n" +
-      s"  python -m sparkdl export --model $model --weights ${Bundles.quoted(weights)}\n" +
-      s"which writes it to that folder (set SPARKDL_CACHE_DIR=${Bundles.quoted(cacheDir)} for the command).",
-    refusal.map(_._2).orNull
-  )
+  private def notMade(recipe: Recipe, refusal: Option[(String, Throwable)]) = {
+    val reason = refusal.fold("")(refused => s"It could not be made here: ${refused._1} ")
+    ErrorKind.InvalidArgument.exception(
+      s"No bundle of ${recipe.shown} is in the cache folder: ${recipe.bundle} is missing. ${reason}Make it with\n" +
+        s"  python -m sparkdl export ${recipe.exportOptions}\n" +
+        s"which writes it to that folder (set SPARKDL_CACHE_DIR=${Bundles.quoted(conf.cacheDir)} for the command).",
+      refusal.map(_._2).orNull
+    )
+  }
 
   private def reading[T](path: String)(action: FileStatus => T): T =
     try {
@@ -176,6 +170,8 @@ private[sparkdl] final class Bundles(session: SparkSession) {
       case error: IOException =>
         throw ErrorKind.Io.exception(s"Cannot read $path: ${error.getMessage}", error)
     }
+
+  private def digestOf(status: FileStatus): String = Bundles.memo(status)(CacheFolder.digest(open(status)))
 
   private def open(status: FileStatus): InputStream =
     status.getPath.getFileSystem(session.sparkContext.hadoopConfiguration).open(status.getPath)
@@ -193,6 +189,58 @@ private[sparkdl] object Bundles {
     digests.computeIfAbsent((status.getPath.toString, status.getLen, status.getModificationTime), _ => digest)
 
   private def key(digest: String): String = digest.take(16)
+
+  /** What becomes of a Keras file, where it lies in the cache, and how a user makes it by hand. */
+  private final case class Recipe(
+      conversion: KerasConversion,
+      bundle: Path,
+      shown: String,
+      exportOptions: String) {
+
+    /** Names of layers may differ where the names of files do not. */
+    def isMade: Boolean = Files.exists(bundle) && conversion.featureLayer.forall { layer =>
+      manifest.exists { case found: PictureManifest => found.featureLayer.contains(layer); case _ => false }
+    }
+
+    def manifest: Option[Manifest] =
+      Option.when(Files.exists(bundle))(Manifest.read(Files.newInputStream(bundle), bundle.toString))
+  }
+
+  private object Recipe {
+
+    /** A built-in model with these weights. */
+    def named(cache: CacheFolder, conversion: KerasConversion, key: String, weights: String): Recipe = {
+      val layer = conversion.featureLayer.fold("")("-" + clean(_))
+      Recipe(
+        conversion,
+        cache.bundles.resolve(s"${conversion.modelName}-$key$layer${CacheFolder.extension}"),
+        s"${conversion.modelName} with the weights $weights",
+        s"--model ${conversion.modelName} --weights ${quoted(weights)}" +
+          conversion.featureLayer.fold("")(layer => s" --feature-layer ${quoted(layer)}")
+      )
+    }
+
+    /** A model of any kind. */
+    def tensors(
+        cache: CacheFolder,
+        name: String,
+        key: String,
+        size: Option[(Int, Int)],
+        path: String): Recipe = {
+      val sides = size.map { case (height, width) => s"${height}x$width" }
+      val stem = clean(name.substring(0, math.max(name.lastIndexOf('.'), 0)))
+      val bundle = cache.bundles.resolve(s"$stem-$key${sides.fold("")("-" + _)}${CacheFolder.extension}")
+      Recipe(
+        KerasConversion("", inputSize = sides),
+        bundle,
+        s"the Keras file $path",
+        s"--tensors --model ${quoted(path)}${sides.fold("")(" --input-size " + _)} --output ${quoted(bundle.toString)}"
+      )
+    }
+  }
+
+  /** A part of a file's name. */
+  private def clean(name: String): String = name.replaceAll("[^A-Za-z0-9_.-]", "_")
 
   /** A word of a shell command. */
   private def quoted(word: String): String =

@@ -39,9 +39,11 @@ private[sparkdl] final class CacheFolder(root: Path) {
     kept
   }
 
-  /** Lets `make` write an exported bundle from a local copy of what a stream holds; the copy is deleted afterwards. */
-  def making(stream: InputStream)(make: Path => Unit): Unit =
-    withCopy("bundles", stream)((copy, _) => make(copy))
+  /**
+   * Lets `make` write an exported bundle from a local copy of what a stream holds, and its digest; the copy is deleted
+   * afterwards.
+   */
+  def making(stream: InputStream)(make: (Path, String) => Unit): Unit = withCopy("bundles", stream)(make)
 
   /** Keeps a weight file under its name, once `check` has passed its copy. */
   def keepWeights(name: String, stream: InputStream)(check: Path => Unit): Path =

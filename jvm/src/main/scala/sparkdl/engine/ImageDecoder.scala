@@ -2,6 +2,7 @@ package sparkdl.engine
 
 import org.apache.spark.TaskContext
 import org.apache.spark.sql.Row
+import org.apache.spark.sql.types.BinaryType
 
 import sparkdl.ffi.NativeApi
 
@@ -22,13 +23,13 @@ object ImageDecoder {
     val bridge =
       new ArrowBridge(s"sparkdl decode ${Option(TaskContext.get()).map(_.taskAttemptId()).getOrElse(-1L)}")
     try
-      bridge.send(pictures.toSeq) { (bytes, length) =>
+      bridge.send(Seq(BinaryType -> pictures.toIndexedSeq)) { (bytes, length) =>
         val result = NativeApi.decodeImages(Native.pairs(options ++ threads), bytes, length)
         Native.withResult(result)(bridge.receive(_) { root =>
           val image = root.getVector("image")
           val error = root.getVector("error")
           Array.tabulate(root.getRowCount) { i =>
-            (ArrowBridge.value(image, i).asInstanceOf[Row], ArrowBridge.value(error, i).asInstanceOf[String])
+            (ArrowCells.value(image, i).asInstanceOf[Row], ArrowCells.value(error, i).asInstanceOf[String])
           }
         })
       }

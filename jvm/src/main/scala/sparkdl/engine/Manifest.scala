@@ -10,17 +10,55 @@ import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 
 import sparkdl.ffi.ErrorKind
 
+/** What a schema needs to know of a model. */
+private[sparkdl] sealed trait Manifest {
+
+  /** The model's name. */
+  def name: String
+}
+
 /**
- * What a schema needs to know of a model.
+ * A network for pictures, as the stages with `modelName` take it.
  *
  * @param sizes numbers per picture, by output: "predictions", "features", "featuresAvg", "featuresMax"
  * @param labelled whether the model names its classes
+ * @param featureLayer the layer whose output are the features, where the bundle says it
  */
-private[sparkdl] final case class Manifest(name: String, sizes: Map[String, Int], labelled: Boolean)
+private[sparkdl] final case class PictureManifest(
+    name: String,
+    sizes: Map[String, Int],
+    labelled: Boolean,
+    featureLayer: Option[String] = None
+) extends Manifest
+
+/** A model on tensors, its inputs and outputs in its own order, as the stages with `modelFile` take it. */
+private[sparkdl] final case class TensorManifest(
+    name: String,
+    inputs: Seq[TensorSpec],
+    outputs: Seq[TensorSpec]
+) extends Manifest
+
+/**
+ * An input or output of a model.
+ *
+ * @param dtype bool, float32, float64, int32, int64 or uint8
+ * @param shape sides without the batch's; `None` is any size
+ */
+private[sparkdl] final case class TensorSpec(name: String, dtype: String, shape: Seq[Option[Int]]) {
+
+  /** How many numbers it is per row, where all sides are known. */
+  def size: Option[Int] = Option.when(shape.forall(_.isDefined))(shape.flatten.product)
+
+  /** The shape for people: `[any, 8]`. */
+  def shownShape: String = shape.map(_.fold("any")(_.toString)).mkString("[", ", ", "]")
+}
 
 private[sparkdl] object Manifest {
 
-  /** Reads a bundle up to its manifest, which comes first: of a remote bundle only the head is fetched. Closes the stream. */
+  /**
+   * Reads a bundle up to its manifest: where that comes first, only the head of a remote bundle is fetched. Closes the
+   * stream.
+   */
   def read(stream: InputStream, bundle: String): Manifest = {
     val zip = new ZipInputStream(stream)
     try {
@@ -40,12 +78,31 @@ private[sparkdl] object Manifest {
   private def parse(root: JsonNode, bundle: String): Manifest = {
     if (root.path("format").asText != "sparkdl-bundle")
       throw damaged(bundle, "its manifest.json does not say \"format\": \"sparkdl-bundle\"", null)
-    val outputs = root.path("outputs").properties().asScala
-    val sizes = outputs.map { output =>
+    val name = root.path("name").asText
+    root.path("version").asInt match {
+      case 1 => pictures(name, root)
+      case 2 =>
+        val (inputs, outputs) = (tensors(root.path("inputs")), tensors(root.path("outputs")))
+        if (inputs.isEmpty || outputs.isEmpty)
+          throw damaged(bundle, "its manifest.json names no tensors", null)
+        TensorManifest(name, inputs, outputs)
+      case other =>
+        throw damaged(bundle, s"its manifest.json is of version $other, and this package reads 1 and 2", null)
+    }
+  }
+
+  private def pictures(name: String, root: JsonNode): PictureManifest = {
+    val sizes = root.path("outputs").properties().asScala.map { output =>
       output.getKey -> output.getValue.path("shape").elements().asScala.map(_.asInt).product
     }
-    Manifest(root.path("name").asText, sizes.toMap, root.path("labels").isArray)
+    val layer = Option(root.path("featureLayer").asText(null))
+    PictureManifest(name, sizes.toMap, root.path("labels").isArray, layer)
   }
+
+  private def tensors(nodes: JsonNode): Seq[TensorSpec] = nodes.elements().asScala.map { node =>
+    val sides = node.path("shape").elements().asScala.map(side => Option.unless(side.isNull)(side.asInt))
+    TensorSpec(node.path("name").asText, node.path("dtype").asText, sides.toVector)
+  }.toVector
 
   private def damaged(bundle: String, found: String, cause: Throwable) =
     ErrorKind.InvalidModel.exception(

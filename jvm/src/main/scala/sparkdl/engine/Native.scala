@@ -4,6 +4,21 @@ import java.nio.ByteBuffer
 
 import sparkdl.ffi.{ClasspathTensorFlow, NativeApi, NativeLibrary}
 
+/**
+ * What a Keras file is made into.
+ *
+ * @param modelName a built-in model; empty: a model on tensors, whatever the file holds
+ * @param featureLayer the layer whose output are the features of a built-in model, where it is not the table's
+ * @param inputSize `HEIGHTxWIDTH` of pictures, for a model on tensors that leaves them open
+ * @param published whether the file is the one that Keras publishes for the model
+ */
+private[sparkdl] final case class KerasConversion(
+    modelName: String,
+    featureLayer: Option[String] = None,
+    inputSize: Option[String] = None,
+    published: Boolean = false
+)
+
 /** The native library: loaded and logging, its free functions as Scala values. */
 object Native {
 
@@ -47,20 +62,17 @@ object Native {
     Bundle(described(0), described(1))
   }
 
-  /**
-   * Writes a Keras file on this machine's disk as a bundle; neither Keras nor TensorFlow is needed. `published`: the file
-   * is the one that Keras publishes for the model.
-   */
-  def convertKeras(
-      file: String,
-      output: String,
-      modelName: String,
-      published: Boolean,
-      conf: EngineConf): Unit = {
+  /** Writes a Keras file on this machine's disk as a bundle; neither Keras nor TensorFlow is needed. */
+  def convertKeras(file: String, output: String, conversion: KerasConversion, conf: EngineConf): Unit = {
     ensureLoaded(conf)
-    val options =
-      Seq("file" -> file, "output" -> output, "modelName" -> modelName, "published" -> published.toString) ++
-        Seq("featureLayer" -> "", "inputSize" -> "")
+    val options = Seq(
+      "file" -> file,
+      "output" -> output,
+      "modelName" -> conversion.modelName,
+      "published" -> conversion.published.toString,
+      "featureLayer" -> conversion.featureLayer.getOrElse(""),
+      "inputSize" -> conversion.inputSize.getOrElse("")
+    )
     NativeApi.convertKeras(pairs(options))
   }
 

@@ -1,10 +1,10 @@
 package sparkdl.image
 
-import org.apache.spark.ml.image.ImageSchema
 import org.apache.spark.sql.{DataFrame, Encoders, Row, SparkSession}
 import org.apache.spark.sql.functions.{col, input_file_name, lit, pmod, xxhash64}
 import org.apache.spark.sql.types.{StructField, StructType}
 
+import sparkdl.StageColumns
 import sparkdl.engine.{EngineConf, ImageDecoder}
 import sparkdl.ffi.ErrorKind
 import sparkdl.params.HasPictureOptions
@@ -74,9 +74,7 @@ object ImageIO {
     files.where(hash < lit((options.sampleRatio * hashes).toLong))
   }
 
-  /** File sources say of every field that it may be null; so do we, to have the image source's very schema. */
-  private val imageField: StructField =
-    StructField("image", StructType(ImageSchema.columnSchema.fields.map(_.copy(nullable = true))))
+  private val imageField: StructField = StructField("image", StageColumns.imageType)
 }
 
 /** Rows of origin, content, and more, to rows of image, and more: one native call per batch of files. */

@@ -13,13 +13,24 @@ trait HasHandleInvalid extends Params {
   final val handleInvalid: Param[String] = new Param[String](
     this,
     "handleInvalid",
-    "what becomes of a row without a usable picture: \"keep\" (null output, the reason in errorCol), " +
-      "\"skip\" (the row is dropped), or \"error\" (the job stops, naming the file)",
+    handleInvalidDoc,
     Choice.of("handleInvalid", Array("keep", "skip", "error"))
   )
+
+  private[sparkdl] def handleInvalidDoc: String =
+    "what becomes of a row without a usable picture: \"keep\" (null output, the reason in errorCol), " +
+      "\"skip\" (the row is dropped), or \"error\" (the job stops, naming the file)"
 
   setDefault(handleInvalid, "keep")
 
   /** @group getParam */
   final def getHandleInvalid: String = $(handleInvalid)
+}
+
+/** What becomes of a row that the model cannot take. */
+trait HasHandleInvalidRow extends HasHandleInvalid {
+
+  override private[sparkdl] def handleInvalidDoc: String =
+    "what becomes of a row that the model cannot take: \"keep\" (null outputs, the reason in errorCol), " +
+      "\"skip\" (the row is dropped), or \"error\" (the job stops, naming the row)"
 }

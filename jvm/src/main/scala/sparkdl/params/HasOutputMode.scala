@@ -6,18 +6,46 @@ import org.apache.spark.ml.param.{Param, Params}
 trait HasOutputMode extends Params {
 
   /**
-   * Type of the output column: "vector" (MLlib's, of doubles, its size in the column's metadata) or "array" (of floats).
+   * Type of the output column: "vector" (MLlib's, of doubles, its size in the column's metadata), "array", or "image", as
+   * far as the stage has them.
    * @group param
    */
   final val outputMode: Param[String] = new Param[String](
     this,
     "outputMode",
-    "type of the output column: \"vector\" (MLlib's, with its size in the column's metadata) or \"array\" (of floats)",
-    Choice.of("outputMode", Array("vector", "array"))
+    outputModeDoc,
+    Choice.of("outputMode", outputModes)
   )
+
+  private[sparkdl] def outputModes: Array[String] = Array("vector", "array")
+
+  private[sparkdl] def outputModeDoc: String =
+    "type of the output column: \"vector\" (MLlib's, with its size in the column's metadata) or \"array\" (of floats)"
 
   setDefault(outputMode, "vector")
 
   /** @group getParam */
   final def getOutputMode: String = $(outputMode)
+}
+
+/** The type of the columns that come out of a model on tensors. */
+trait HasTensorOutputMode extends HasOutputMode {
+
+  override private[sparkdl] def outputModes: Array[String] = Array("array", "vector")
+
+  override private[sparkdl] def outputModeDoc: String =
+    "type of the output columns: \"array\" (nested by the output's shape, of numbers of the output's type) or " +
+      "\"vector\" (MLlib's, flattened, with its size in the column's metadata)"
+
+  setDefault(outputMode, "array")
+}
+
+/** The type of the column that comes out of a model on pictures. */
+trait HasImageOutputMode extends HasOutputMode {
+
+  override private[sparkdl] def outputModes: Array[String] = Array("vector", "array", "image")
+
+  override private[sparkdl] def outputModeDoc: String =
+    "type of the output column: \"vector\" (MLlib's, flattened, with its size in the column's metadata), " +
+      "\"array\" (of floats, flattened), or \"image\" (Spark's image struct of float32, BGR)"
 }

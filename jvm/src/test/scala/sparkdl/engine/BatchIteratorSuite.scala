@@ -8,6 +8,9 @@ import scala.concurrent.duration.DurationInt
 
 import org.apache.spark.SparkException
 import org.apache.spark.sql.Row
+import org.apache.spark.sql.types.BinaryType
+
+import sparkdl.Pictures
 
 class BatchIteratorSuite extends EngineFixture {
   import BatchIteratorSuite._
@@ -27,7 +30,7 @@ class BatchIteratorSuite extends EngineFixture {
     spark.sparkContext
       .parallelize(pictures, partitions)
       .mapPartitions { rows =>
-        new BatchIterator(rows.map(Row(_)), 0, NativeModel.open(opened), batchSize, metrics).map(r =>
+        new BatchIterator(rows.map(input), files, NativeModel.open(opened), batchSize, metrics).map(r =>
           (r.output, r.error))
       }
       .collect()
@@ -65,8 +68,11 @@ class BatchIteratorSuite extends EngineFixture {
   test("Spark's image struct goes in as well as bytes") {
     val image = Row("file:/green", 30, 40, 3, 16, Array.fill(30 * 40)(Array[Byte](0, -1, 0)).flatten)
     val invalid = Row("file:/none", -1, -1, -1, -1, Array.emptyByteArray)
-    val rows = Iterator(Row("a", image), Row("b", invalid), Row("c", null))
-    val Seq(a, b, c) = new BatchIterator(rows, 1, NativeModel.open(options()), 8).toSeq: @unchecked
+    val rows = Iterator("a" -> image, "b" -> invalid, "c" -> null).map { case (name, picture) =>
+      InputRow(Row(name, picture), Seq(picture))
+    }
+    val Seq(a, b, c) =
+      new BatchIterator(rows, Seq(Pictures.structType), NativeModel.open(options()), 8).toSeq: @unchecked
     assert(a.row.getString(0) == "a" && a.error == null)
     assert(b.output == null && b.error.nonEmpty)
     assert(c.output == null && c.error.nonEmpty)
@@ -77,7 +83,7 @@ class BatchIteratorSuite extends EngineFixture {
   }
 
   test("no row opens no model") {
-    val iterator = new BatchIterator(Iterator.empty, 0, fail("the model was opened"), 8)
+    val iterator = new BatchIterator(Iterator.empty, files, fail("the model was opened"), 8)
     assert(!iterator.hasNext)
     assert(outputs(Nil, batchSize = 8, partitions = 2).isEmpty)
     assertNothingOpen()
@@ -87,7 +93,7 @@ class BatchIteratorSuite extends EngineFixture {
     val opened = options()
     val rows = spark.sparkContext.parallelize(Seq.fill(100)(good), 1)
     val first = rows.mapPartitions { rows =>
-      new BatchIterator(rows.map(Row(_)), 0, NativeModel.open(opened), 4).map(_.error)
+      new BatchIterator(rows.map(input), files, NativeModel.open(opened), 4).map(_.error)
     }
     assert(first.take(3).toSeq == Seq(null, null, null))
     assertNothingOpen()
@@ -99,7 +105,7 @@ class BatchIteratorSuite extends EngineFixture {
       spark.sparkContext
         .parallelize(Seq.fill(20)(good), 1)
         .mapPartitions { rows =>
-          val results = new BatchIterator(rows.map(Row(_)), 0, NativeModel.open(opened), 4)
+          val results = new BatchIterator(rows.map(input), files, NativeModel.open(opened), 4)
           results.zipWithIndex.map { case (_, i) => if (i == 6) sys.error("a defect elsewhere") else i }
         }
         .count()
@@ -118,8 +124,8 @@ class BatchIteratorSuite extends EngineFixture {
         .parallelize(Seq(good), 1)
         .mapPartitions { rows =>
           val picture = rows.next()
-          val forever = Iterator.continually(Row(picture))
-          new BatchIterator(forever, 0, NativeModel.open(opened), 16).map { r =>
+          val forever = Iterator.continually(input(picture))
+          new BatchIterator(forever, files, NativeModel.open(opened), 16).map { r =>
             started.countDown(); r.error
           }
         }
@@ -139,4 +145,8 @@ class BatchIteratorSuite extends EngineFixture {
 object BatchIteratorSuite {
   // In local mode tasks run in this JVM: the closure sees the same latch.
   @volatile var started: CountDownLatch = new CountDownLatch(1)
+
+  private val files = Seq(BinaryType)
+
+  private def input(picture: Array[Byte]): InputRow = InputRow(Row(picture), Seq(picture))
 }

@@ -3,6 +3,8 @@ package sparkdl.engine
 import java.awt.Color
 import java.nio.ByteBuffer
 
+import org.apache.spark.sql.types.BinaryType
+
 import sparkdl.ffi.{ErrorKind, SparkDLArgumentException, SparkDLException}
 
 class NativeModelSuite extends EngineFixture {
@@ -10,9 +12,9 @@ class NativeModelSuite extends EngineFixture {
   private def score(model: NativeModel, pictures: Any*): Seq[Any] = {
     val bridge = new ArrowBridge("test")
     try
-      bridge.send(pictures) { (bytes, length) =>
+      bridge.send(Seq(BinaryType -> pictures.toIndexedSeq)) { (bytes, length) =>
         model.run(bytes, length)(bridge.receive(_) { root =>
-          pictures.indices.map(ArrowBridge.value(root.getVector("output"), _))
+          pictures.indices.map(ArrowCells.value(root.getVector("output"), _))
         })
       }
     finally bridge.close()
