@@ -177,5 +177,5 @@ class HasOutputNames(Params):
         return self.getOrDefault(self.outputNames)
 
     def setOutputNames(self: P, value: list[str]) -> P:
-        """Sets the names of the model's outputs, in the order of the output columns; no others are computed."""
+        """Sets the names of the model's outputs, in the order of the output columns; others are left out."""
         return self._set(outputNames=value)

@@ -31,8 +31,8 @@ class HasOutputMode(Params):
         return self.getOrDefault(self.outputMode)
 
     def setOutputMode(self: P, value: str) -> P:
-        """Sets `"vector"` (MLlib's, of doubles, its size in its metadata), `"array"`, or `"image"` (Spark's image
-        struct of float32), as far as the stage has them.
+        """Sets `"vector"` (MLlib's, of doubles, its size in its metadata), `"array"`, or `"image"` (Spark's
+        image struct of float32), as far as the stage has them.
         """
         return self._set(outputMode=value)
 
@@ -43,8 +43,8 @@ class HasTensorOutputMode(HasOutputMode):
     outputMode: Param[str] = Param(
         Params._dummy(),
         "outputMode",
-        "type of the output columns: \"array\" (nested by the output's shape, of numbers of the output's type) "
-        "or \"vector\" (MLlib's, flattened, with its size in the column's metadata)",
+        'type of the output columns: "array" (nested by the output\'s shape, of numbers of the '
+        "output's type) or \"vector\" (MLlib's, flattened, with its size in the column's metadata)",
         choice("outputMode", ("array", "vector")),
     )
 
@@ -108,7 +108,7 @@ class HasHandleInvalid(Params):
         return self.getOrDefault(self.handleInvalid)
 
     def setHandleInvalid(self: P, value: str) -> P:
-        """Sets what becomes of a row without a usable picture or value (null, undecodable, of a wrong length).
+        """Sets what becomes of a row without a usable picture or value (null, undecodable, of a wrong size).
 
         `"keep"`: null output, the reason in errorCol; `"skip"`: the row is dropped; `"error"`: the job stops,
         naming the file.

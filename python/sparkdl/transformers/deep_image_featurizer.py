@@ -17,8 +17,8 @@ class DeepImageFeaturizer(PictureStage, params.HasFeatureLayer, params.HasPoolin
     """Turns pictures into features by a pre-trained network, for another stage to learn from.
 
     The output is an MLlib vector (or `array<float>`) per picture: with pooling, one number per channel of the
-    last feature map, or of the output of `featureLayer`; without, the whole map, flattened in the order height,
-    width, channel.
+    last feature map, or of the output of `featureLayer`; without, the whole map, flattened in the order
+    height, width, channel.
     """
 
     _of_the_model = (*PictureStage._of_the_model, "featureLayer")

@@ -34,9 +34,9 @@ class KerasImageFileTransformer(
 ):
     """Reads picture files by their URIs and runs them through a Keras model.
 
-    The model takes one picture `[height, width, 1 or 3]` of float32 and gives one output. Files are read by the
-    workers, several at a time, ahead of the computation. A file that is missing, cannot be decoded, or has
-    more than 256 MiB is an invalid row, with a reason that names its URI.
+    The model takes one picture `[height, width, 1 or 3]` of float32 and gives one output. Files are read by
+    the workers, several at a time, ahead of the computation. A file that is missing, cannot be decoded, or
+    has more than 256 MiB is an invalid row, with a reason that names its URI.
 
     `imageLoader`, a function of the caller's, may take the place of reading, decoding and preprocessing.
     """
@@ -120,8 +120,8 @@ class KerasImageFileTransformer(
             for param in (self.channelOrder, self.preprocessing):
                 if self.isSet(param):
                     raise SparkDLValueError(
-                        f"The imageLoader gives pictures as the model takes them, so {param.name} does nothing: "
-                        "clear one of the two."
+                        f"The imageLoader gives pictures as the model takes them, so {param.name} does "
+                        "nothing: clear one of the two."
                     )
             _loading.function_of(self.getImageLoader())
 
@@ -171,20 +171,25 @@ class KerasImageFileTransformer(
         )
 
     def _picture_model(self, bundle: Bundle, model: str) -> tuple[Tensor, Tensor]:
-        """The model's input, its height and width filled in, and its output; refuses a model of another kind."""
+        """The model's input, with height and width filled in, and its output; refuses other models."""
         inputs, outputs = self._tensors(bundle)
         for what, found in (("inputs", inputs), ("outputs", outputs)):
             if len(found) != 1:
                 names = ", ".join(tensor.name for tensor in found)
                 raise SparkDLValueError(
-                    f"The model {model} has {len(found)} {what} ({names}) but KerasImageFileTransformer takes "
-                    "models of one: use KerasTransformer."
+                    f"The model {model} has {len(found)} {what} ({names}) but KerasImageFileTransformer "
+                    "takes models of one: use KerasTransformer."
                 )
         taken, given = inputs[0], outputs[0]
         if taken.dtype != "float32" or len(taken.shape) != 3 or taken.shape[2] not in (1, 3):
             raise SparkDLValueError(
                 f"The input {taken.name} of the model {model} has the shape {taken.sides()} and the type "
                 f"{taken.dtype}, but pictures need [height, width, 1 or 3] of float32: use KerasTransformer."
+            )
+        if given.dtype != "float32":
+            raise SparkDLValueError(
+                f"The output {given.name} of the model {model} is of type {given.dtype}, but "
+                "KerasImageFileTransformer gives float32: use KerasTransformer."
             )
         return self._sized(taken, model), given
 
@@ -215,8 +220,8 @@ class KerasImageFileTransformer(
         order = self.getChannelOrder()
         if (order == "L") != (channels == 1):
             raise SparkDLValueError(
-                f"The model {model} takes {channels} channel{'s' if channels > 1 else ''}, but channelOrder is "
-                f"{order}: leave channelOrder unset."
+                f"The model {model} takes {channels} channel{'s' if channels > 1 else ''}, but channelOrder "
+                f"is {order}: leave channelOrder unset."
             )
         return order
 
@@ -230,8 +235,8 @@ class KerasImageFileTransformer(
         size = tensor_columns.numbers(given)
         if size is None:
             raise SparkDLValueError(
-                f"The output {given.name} of the model {model} has the shape {given.sides()}, whose size is not "
-                "known: set inputSize, or use KerasTransformer."
+                f"The output {given.name} of the model {model} has the shape {given.sides()}, whose size is "
+                "not known: set inputSize, or use KerasTransformer."
             )
         return size
 

@@ -30,8 +30,8 @@ class KerasTransformer(
     """Runs rows of numbers through any Keras model, of one input and output or of several.
 
     A column feeds an input as plain numbers (for shapes `[]` and `[1]`), as arrays nested as deep as the
-    input's shape, or flat, row by row: as an array or an MLlib vector. Whole numbers and booleans are converted
-    to the input's type where they fit. A row with a null, or of another length or shape, is invalid.
+    input's shape, or flat, row by row: as an array or an MLlib vector. Whole numbers and booleans are
+    converted to the input's type where they fit. A row with a null, or of another shape, is invalid.
 
     An output becomes arrays nested by its shape, of numbers of its type (uint8 as smallint), or a vector.
     """
@@ -99,7 +99,8 @@ class KerasTransformer(
         if self.isSet(self.inputCol) == self.isSet(self.inputCols):
             if self.isSet(self.inputCol):
                 raise SparkDLValueError(
-                    "KerasTransformer takes either inputCol or inputCols, but both are set: clear one of them."
+                    "KerasTransformer takes either inputCol or inputCols, but both are set: clear one of "
+                    "them."
                 )
             raise SparkDLValueError(
                 "KerasTransformer needs the param inputCol or inputCols: set one of them first."
@@ -149,8 +150,8 @@ class KerasTransformer(
             inputs = _chosen(names, known, "inputNames", f"The model {model} has no input")
             if len(inputs) != len(known):
                 raise SparkDLValueError(
-                    f"The model {model} has {len(known)} inputs ({all_names}) but inputNames has {len(inputs)}: "
-                    "name each of them once."
+                    f"The model {model} has {len(known)} inputs ({all_names}) but inputNames has "
+                    f"{len(inputs)}: name each of them once."
                 )
         count = len(self._inputs())
         if count != len(inputs):
@@ -168,8 +169,8 @@ class KerasTransformer(
         count = len(self._outputs())
         if count != len(outputs):
             raise SparkDLValueError(
-                f"{len(outputs)} outputs ({', '.join(tensor.name for tensor in outputs)}) are asked of the model "
-                f"{model} but outputCols has {count} columns: give one column per output, or choose by "
+                f"{len(outputs)} outputs ({', '.join(tensor.name for tensor in outputs)}) are asked of the "
+                f"model {model} but outputCols has {count} columns: give one column per output, or choose by "
                 "outputNames."
             )
         return outputs

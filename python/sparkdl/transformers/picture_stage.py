@@ -71,8 +71,8 @@ class PictureStage(
         if name in supported_models():
             if isinstance(weights, str) and weights == PUBLISHED and self.isSet(self.expectedSha256):
                 raise SparkDLValueError(
-                    f"The published weights of {name} are checked anyway: leave expectedSha256 unset, or name "
-                    "a file by weights."
+                    f"The published weights of {name} are checked anyway: leave expectedSha256 unset, or "
+                    "name a file by weights."
                 )
             return
         if not name.endswith(".sparkdl"):

@@ -43,7 +43,7 @@ def check_fits(column: str, kind: DataType, tensor: Tensor, model: str) -> None:
     if not isinstance(element, (BooleanType, *_WHOLE, *_BROKEN)):
         raise SparkDLValueError(f"{takes}: give a column of numbers, of arrays of numbers, or of vectors.")
     rank = len(tensor.shape)
-    if depth not in (1, rank) and not (depth == 0 and tensor.shape in ((), (1,))):
+    if depth not in (1, rank) and not (depth == 0 and tensor.shape == (1,)):
         raise SparkDLValueError(f"{takes}: give {_needed(tensor)}.")
     if tensor.dtype == "bool" and not isinstance(element, BooleanType):
         raise SparkDLValueError(f"{takes}: cast the column to boolean first.")
@@ -63,10 +63,12 @@ def _nesting(kind: DataType) -> tuple[int, DataType]:
 
 
 def _needed(tensor: Tensor) -> str:
-    rank = len(tensor.shape)
     if tensor.shape in ((), (1,)):
-        return "a plain number, or an array of one"
-    return "an array of numbers" if rank == 1 else f"arrays nested {rank} deep, or one flat array"
+        return "plain numbers, or arrays of one"
+    rank = len(tensor.shape)
+    if rank == 1:
+        return "arrays of numbers, or vectors"
+    return f"arrays nested {rank} deep, flat arrays, or vectors"
 
 
 def output_field(name: str, mode: str, tensor: Tensor) -> StructField:
