@@ -182,6 +182,8 @@ class Graph:
     def _evaluate(self, tensors: list[str]) -> list[Array]:
         import tensorflow as tf
 
+        if not tensors:
+            return []
         definition = tf.compat.v1.GraphDef(versions=self._versions)
         keep = _ancestors(self._nodes, [_node_of(tensor) for tensor in tensors])
         for name in sorted(keep):

@@ -44,7 +44,7 @@ def frame(spark, several):
         (index, *row) for index, row in enumerate(zip(tokens, map(Vectors.dense, vectors), grids, strict=True))
     ]
     nested = ArrayType(ArrayType(ArrayType(FloatType())))
-    schema = StructType().add("id", "integer").add("tokens", "array<int>")
+    schema = StructType().add("id", "integer").add("tokens", ArrayType(IntegerType()))
     schema = schema.add("vector", VectorUDT()).add("grid", nested)
     return spark.createDataFrame(rows, schema).repartition(3, "id")
 
@@ -121,7 +121,7 @@ def test_vectors_may_be_sparse_and_feed_inputs_of_any_rank(spark, several):
         )
         for index in range(len(tokens))
     ]
-    schema = StructType().add("id", "integer").add("tokens", "array<int>")
+    schema = StructType().add("id", "integer").add("tokens", ArrayType(IntegerType()))
     schema = schema.add("vector", VectorUDT()).add("grid", VectorUDT())
     found = collected(transformer(file).transform(spark.createDataFrame(rows, schema)), *OUTPUTS)
     expected = keras_models.outputs_of(keras_models.several(), [tokens, vectors, grids])

@@ -1,13 +1,15 @@
 """What KerasTransformer refuses on the driver, before any job, and in which words."""
 
+import json
+
 import pytest
 from pyspark.ml.linalg import Vectors, VectorUDT
-from pyspark.sql.types import StructType
+from pyspark.sql.types import ArrayType, FloatType, IntegerType, StructType
 
 import keras_models
 import sparkdl
 from pictures import TINY
-from sparkdl import KerasTransformer, SparkDLError, SparkDLValueError
+from sparkdl import KerasTransformer, SparkDLError, SparkDLValueError, _bundles, _engine
 
 keras = pytest.importorskip("keras")
 
@@ -28,25 +30,21 @@ def several(folder):
 @pytest.fixture(scope="module")
 def several_names(several):
     """The model's own name, which Keras counts up, and those of its outputs."""
-    from sparkdl import _bundles, _engine
-
-    manifest = _engine.describe_bundle(_bundles.resolve_file(several))[0]
-    import json
-
-    fields = json.loads(manifest)
+    fields = json.loads(_engine.describe_bundle(_bundles.resolve_file(several))[0])
     return fields["name"], [output["name"] for output in fields["outputs"]]
 
 
 @pytest.fixture(scope="module")
 def frame(spark):
+    floats = ArrayType(FloatType())
     schema = (
         StructType()
-        .add("tokens", "array<int>")
+        .add("tokens", ArrayType(IntegerType()))
         .add("vector", VectorUDT())
-        .add("grid", "array<array<array<float>>>")
+        .add("grid", ArrayType(ArrayType(floats)))
         .add("text", "string")
-        .add("broken", "array<float>")
-        .add("pairs", "array<array<float>>")
+        .add("broken", floats)
+        .add("pairs", ArrayType(floats))
         .add("one", "float")
     )
     tokens, vector, grid = (column[0].tolist() for column in keras_models.rows())
