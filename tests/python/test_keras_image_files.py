@@ -78,7 +78,9 @@ def test_arrays_are_of_floats(files, frame, pixels):
 
 
 @pytest.mark.parametrize(("name", "channels", "mode"), [("painter", 3, 21), ("open painter", 4, 29)])
-def test_images_are_sparks_struct_of_floats_with_the_uri_as_origin(files, frame, pixels, name, channels, mode):
+def test_images_are_sparks_struct_of_floats_with_the_uri_as_origin(
+    files, frame, pixels, name, channels, mode
+):
     size = {"inputSize": [16, 12]} if name.startswith("open") else {}
     result = stage(files[name], outputMode="image", **size).transform(frame)
     assert result.schema["out"].dataType == IMAGE_TYPE
@@ -86,7 +88,12 @@ def test_images_are_sparks_struct_of_floats_with_the_uri_as_origin(files, frame,
     for row, painted in zip(result.orderBy("id").collect(), theirs, strict=True):
         image = row["out"]
         assert image["origin"] == row["uri"]
-        assert (image["height"], image["width"], image["nChannels"], image["mode"]) == (16, 12, channels, mode)
+        assert (image["height"], image["width"], image["nChannels"], image["mode"]) == (
+            16,
+            12,
+            channels,
+            mode,
+        )
         found = np.frombuffer(image["data"], "<f4").reshape(16, 12, channels)
         np.testing.assert_allclose(found[..., [2, 1, 0, *range(3, channels)]], painted, atol=EXACT)
 

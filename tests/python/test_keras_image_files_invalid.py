@@ -109,7 +109,9 @@ def test_a_scheme_that_needs_a_package_stops_the_job_and_names_the_package(spark
     frame = spark.createDataFrame([("sftp://somewhere/a.png",)], "uri string")
     with pytest.raises(PySparkException) as caught:
         stage(model).transform(frame).collect()
-    assert "[SPARKDL_IO] Nothing in the Python of the workers opens sftp://somewhere/a.png" in str(caught.value)
+    assert "[SPARKDL_IO] Nothing in the Python of the workers opens sftp://somewhere/a.png" in str(
+        caught.value
+    )
     assert "pip install fsspec paramiko there for URIs of the scheme sftp" in str(caught.value)
 
 
@@ -146,8 +148,8 @@ def models(folder):
         (
             "numbers",
             {},
-            "The input numbers of the model m has the shape [3] and the type float32, but pictures need [height, "
-            "width, 1 or 3] of float32: use KerasTransformer.",
+            "The input numbers of the model m has the shape [3] and the type float32, but pictures need "
+            "[height, width, 1 or 3] of float32: use KerasTransformer.",
         ),
         (
             "bytes",
@@ -186,14 +188,14 @@ def models(folder):
         (
             "grey",
             {"preprocessing": "torch"},
-            "The model eye takes 1 channel, but preprocessing torch needs 3: set preprocessing to \"none\" or "
+            'The model eye takes 1 channel, but preprocessing torch needs 3: set preprocessing to "none" or '
             '"tf".',
         ),
         (
             "scores",
             {"outputMode": "image"},
-            "The output scores of the model eye has the shape [2], but outputMode image needs [height, width, 1, "
-            '3 or 4]: set outputMode to "vector" or "array".',
+            "The output scores of the model eye has the shape [2], but outputMode image needs [height, width, "
+            '1, 3 or 4]: set outputMode to "vector" or "array".',
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 10 else None,

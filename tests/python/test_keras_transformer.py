@@ -41,7 +41,8 @@ def several(folder):
 def frame(spark, several):
     tokens, vectors, grids = (column.tolist() for column in several[1])
     rows = [
-        (index, *row) for index, row in enumerate(zip(tokens, map(Vectors.dense, vectors), grids, strict=True))
+        (index, *row)
+        for index, row in enumerate(zip(tokens, map(Vectors.dense, vectors), grids, strict=True))
     ]
     nested = ArrayType(ArrayType(ArrayType(FloatType())))
     schema = StructType().add("id", "integer").add("tokens", ArrayType(IntegerType()))
@@ -54,7 +55,9 @@ def small(spark, folder):
     """A model of one input [3] and one output [2]: file, frame of columns a, b, c, and what Keras gives."""
     model = keras_models.dense()
     given = keras_models.rows()[1]
-    frame = spark.createDataFrame([(i, row) for i, row in enumerate(given.tolist())], "id int, numbers array<float>")
+    frame = spark.createDataFrame(
+        [(i, row) for i, row in enumerate(given.tolist())], "id int, numbers array<float>"
+    )
     return keras_models.saved(model, folder, "small.keras"), frame, keras_models.outputs_of(model, [given])[0]
 
 

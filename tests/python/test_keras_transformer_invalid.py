@@ -86,7 +86,9 @@ def test_skip_keeps_the_good_rows_alone(file, frame):
 
 
 def test_error_stops_the_job_and_names_the_place(spark, file):
-    frame = spark.createDataFrame([("a", GRIDS["fine"]), ("b", None)], "name string, grid array<array<double>>")
+    frame = spark.createDataFrame(
+        [("a", GRIDS["fine"]), ("b", None)], "name string, grid array<array<double>>"
+    )
     with pytest.raises(STOPPED) as caught:
         stage(file, handleInvalid="error").transform(frame.coalesce(1)).collect()
     assert f"Cannot use the row in partition 0, row 1: {REASONS['null']}. {HINT}" in str(caught.value)
@@ -94,7 +96,9 @@ def test_error_stops_the_job_and_names_the_place(spark, file):
 
 def test_error_names_the_row_by_a_column_called_path(spark, file):
     frame = spark.createDataFrame([("data/7.csv", [[1.0]])], "path string, grid array<array<double>>")
-    with pytest.raises(STOPPED, match=r"Cannot use the row data/7\.csv: the shape \[1, 1\], but the input grid "):
+    with pytest.raises(
+        STOPPED, match=r"Cannot use the row data/7\.csv: the shape \[1, 1\], but the input grid "
+    ):
         stage(file, handleInvalid="error").transform(frame).collect()
 
 

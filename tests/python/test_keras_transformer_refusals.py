@@ -116,50 +116,61 @@ def test_names_must_be_the_models_own_and_stand_once(frame, several, several_nam
 
 
 @pytest.mark.parametrize(
-    ("columns", "message"),
+    ("columns", "found", "takes", "change"),
     [
         (
             ["broken", "vector", "grid"],
-            "Column broken is of type array<float>, but the input tokens of the model MODEL takes numbers of "
-            "shape [5] and type int32: cast the column to whole numbers first.",
+            "Column broken is of type array<float>, but the input tokens",
+            "[5] and type int32",
+            "cast the column to whole numbers first",
         ),
         (
             ["vector", "vector", "grid"],
-            "Column vector is of type vector, but the input tokens of the model MODEL takes numbers of shape [5] "
-            "and type int32: cast the column to whole numbers first.",
+            "Column vector is of type vector, but the input tokens",
+            "[5] and type int32",
+            "cast the column to whole numbers first",
         ),
         (
             ["tokens", "text", "grid"],
-            "Column text is of type string, but the input vector of the model MODEL takes numbers of shape [3] "
-            "and type float32: give a column of numbers, of arrays of numbers, or of vectors.",
+            "Column text is of type string, but the input vector",
+            "[3] and type float32",
+            "give a column of numbers, of arrays of numbers, or of vectors",
         ),
         (
             ["tokens", "one", "grid"],
-            "Column one is of type float, but the input vector of the model MODEL takes numbers of shape [3] and "
-            "type float32: give arrays of numbers, or vectors.",
+            "Column one is of type float, but the input vector",
+            "[3] and type float32",
+            "give an array of numbers",
         ),
         (
             ["tokens", "pairs", "grid"],
-            "Column pairs is of type array<array<float>>, but the input vector of the model MODEL takes numbers "
-            "of shape [3] and type float32: give arrays of numbers, or vectors.",
+            "Column pairs is of type array<array<float>>, but the input vector",
+            "[3] and type float32",
+            "give an array of numbers",
         ),
         (
             ["tokens", "vector", "pairs"],
-            "Column pairs is of type array<array<float>>, but the input grid of the model MODEL takes numbers of "
-            "shape [4, 3, 2] and type float32: give arrays nested 3 deep, flat arrays, or vectors.",
+            "Column pairs is of type array<array<float>>, but the input grid",
+            "[4, 3, 2] and type float32",
+            "give arrays nested 3 deep, or one flat array",
         ),
     ],
     ids=["floats", "vector", "text", "plain", "too deep", "not deep enough"],
 )
-def test_a_column_of_a_wrong_type_is_refused(frame, several, several_names, columns, message, runs_no_job):
-    assert refusal(stage(several, inputCols=columns), frame) == message.replace("MODEL", several_names[0])
+def test_a_column_of_a_wrong_type_is_refused(
+    frame, several, several_names, columns, found, takes, change, runs_no_job
+):
+    message = f"{found} of the model {several_names[0]} takes numbers of shape {takes}: {change}."
+    assert refusal(stage(several, inputCols=columns), frame) == message
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_a_lambda_in_a_file_is_refused_by_name(frame, folder, suffix, runs_no_job):
     given = keras.Input((3,), name="vector")
     file = keras_models.saved(
-        keras.Model(given, keras.layers.Lambda(lambda x: x * 2, name="twice")(given)), folder, f"code.{suffix}"
+        keras.Model(given, keras.layers.Lambda(lambda x: x * 2, name="twice")(given)),
+        folder,
+        f"code.{suffix}",
     )
     found = refusal(stage(file, inputCols=["vector"], outputCols=["a"]), frame, "InvalidModel")
     assert "twice" in found
@@ -176,6 +187,12 @@ def test_a_custom_layer_in_a_file_is_refused_by_name(frame, folder, runs_no_job)
     found = refusal(stage(file, inputCols=["vector"], outputCols=["a"]), frame, "InvalidModel")
     assert "mine" in found
     assert "Swirl" in found
+
+
+def test_a_file_of_another_kind_is_refused_by_its_name(frame, runs_no_job):
+    assert refusal(stage("model.pb"), frame) == (
+        "modelFile must be a Keras model (.keras, .h5, .hdf5) or a bundle (*.sparkdl) but was model.pb."
+    )
 
 
 def test_what_is_no_model_or_not_there_is_refused(frame, folder, runs_no_job):
@@ -198,8 +215,8 @@ def test_weights_alone_are_refused(frame, folder, runs_no_job):
 def test_each_kind_of_bundle_is_for_its_own_stages(frame, folder, runs_no_job):
     found = refusal(stage(str(TINY)), frame)
     assert found == (
-        f"KerasTransformer takes models on tensors, but {TINY} is a bundle for pictures: use it as modelName of "
-        "DeepImageFeaturizer or DeepImagePredictor."
+        f"KerasTransformer takes models on tensors, but {TINY} is a bundle for pictures: use it as modelName "
+        "of DeepImageFeaturizer or DeepImagePredictor."
     )
     bundle = str(sparkdl.export(keras_models.dense(), folder / "dense.sparkdl"))
     featurizer = sparkdl.DeepImageFeaturizer(inputCol="picture", outputCol="out", modelName=bundle)

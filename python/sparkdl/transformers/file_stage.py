@@ -13,6 +13,8 @@ from sparkdl import _bundles, params
 from sparkdl.exceptions import SparkDLValueError
 from sparkdl.transformers.model_stage import Bundle, ModelStage
 
+_KERAS_FILES = (".keras", ".h5", ".hdf5")
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -36,6 +38,15 @@ class FileStage(ModelStage, params.HasModelFile):
 
     def _needed(self) -> list[Param[Any]]:
         return [self.modelFile]
+
+    def _check_model(self) -> None:
+        file = self.getModelFile()
+        known = (*_KERAS_FILES, ".sparkdl")
+        if self._pinned() is None and isinstance(file, str) and not file.endswith(known):
+            raise SparkDLValueError(
+                f"modelFile must be a Keras model ({', '.join(_KERAS_FILES)}) or a bundle (*.sparkdl) "
+                f"but was {file}."
+            )
 
     def _tensors(self, bundle: Bundle) -> tuple[list[Tensor], list[Tensor]]:
         """The model's inputs and outputs."""

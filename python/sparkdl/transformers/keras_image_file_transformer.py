@@ -116,6 +116,7 @@ class KerasImageFileTransformer(
         columns.check_new(schema, self._new_column_names([self.getOutputCol()]))
 
     def _check_model(self) -> None:
+        super()._check_model()
         if self.isSet(self.imageLoader):
             for param in (self.channelOrder, self.preprocessing):
                 if self.isSet(param):
@@ -209,21 +210,20 @@ class KerasImageFileTransformer(
 
     def _order(self, channels: int, model: str) -> str:
         """The order of the channels: as set, else what the model and Keras' preprocessing need."""
-        preprocessing = self.getPreprocessing()
+        preprocessing, order = self.getPreprocessing(), self.getChannelOrder()
+        if self.isSet(self.channelOrder) and (order == "L") != (channels == 1):
+            raise SparkDLValueError(
+                f"The model {model} takes {channels} channel{'s' if channels > 1 else ''}, but channelOrder "
+                f"is {order}: leave channelOrder unset."
+            )
         if channels == 1 and preprocessing in ("caffe", "torch"):
             raise SparkDLValueError(
                 f"The model {model} takes 1 channel, but preprocessing {preprocessing} needs 3: set "
                 'preprocessing to "none" or "tf".'
             )
-        if not self.isSet(self.channelOrder):
-            return "L" if channels == 1 else "BGR" if preprocessing == "caffe" else "RGB"
-        order = self.getChannelOrder()
-        if (order == "L") != (channels == 1):
-            raise SparkDLValueError(
-                f"The model {model} takes {channels} channel{'s' if channels > 1 else ''}, but channelOrder "
-                f"is {order}: leave channelOrder unset."
-            )
-        return order
+        if self.isSet(self.channelOrder):
+            return order
+        return "L" if channels == 1 else "BGR" if preprocessing == "caffe" else "RGB"
 
     def _output_size(self, given: Tensor, model: str) -> int:
         shape = given.shape

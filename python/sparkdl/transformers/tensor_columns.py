@@ -64,11 +64,9 @@ def _nesting(kind: DataType) -> tuple[int, DataType]:
 
 def _needed(tensor: Tensor) -> str:
     if tensor.shape in ((), (1,)):
-        return "plain numbers, or arrays of one"
+        return "a plain number, or an array of one"
     rank = len(tensor.shape)
-    if rank == 1:
-        return "arrays of numbers, or vectors"
-    return f"arrays nested {rank} deep, flat arrays, or vectors"
+    return "an array of numbers" if rank == 1 else f"arrays nested {rank} deep, or one flat array"
 
 
 def output_field(name: str, mode: str, tensor: Tensor) -> StructField:
