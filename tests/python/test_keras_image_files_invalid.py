@@ -194,8 +194,8 @@ def models(folder):
         (
             "scores",
             {"outputMode": "image"},
-            "The output scores of the model eye has the shape [2], but outputMode image needs [height, width, "
-            '1, 3 or 4]: set outputMode to "vector" or "array".',
+            "The output scores of the model eye has the shape [2], but outputMode image needs [height, "
+            'width, 1, 3 or 4]: set outputMode to "vector" or "array".',
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 10 else None,
