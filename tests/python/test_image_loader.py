@@ -300,3 +300,10 @@ def test_setting_a_function_later_leaves_the_jvm_path(files, frame, pixels):
     theirs = keras_models.outputs_of(keras_models.pictures(), [pixels / 2])[0]
     np.testing.assert_allclose(values(late.transform(frame)), theirs, atol=EXACT)
     np.testing.assert_allclose(values(late.copy().transform(frame)), theirs, atol=EXACT)
+    plain = stage(files["scores"], halved())
+    plain.clear(plain.imageLoader)
+    found = plain.transform(frame, {plain.imageLoader: halved()})
+    np.testing.assert_allclose(values(found), theirs, atol=EXACT)
+    never = KerasImageFileTransformer(inputCol="uri", outputCol="out", modelFile=files["scores"])
+    found = never.transform(frame, {never.imageLoader: halved()})
+    np.testing.assert_allclose(values(found), theirs, atol=EXACT)

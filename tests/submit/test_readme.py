@@ -80,7 +80,12 @@ def test_the_snippet_about_connect_runs_without_the_jar(
 def test_the_readme_shows_every_feature_in_both_languages() -> None:
     for language in ("python", "scala"):
         text = "\n".join(snippets(language))
-        stages = ("DeepImageFeaturizer", "DeepImagePredictor", "KerasTransformer", "KerasImageFileTransformer")
+        stages = (
+            "DeepImageFeaturizer",
+            "DeepImagePredictor",
+            "KerasTransformer",
+            "KerasImageFileTransformer",
+        )
         for word in (*stages, "Pipeline", "readImages", "load("):
             assert word in text, f"the README has no {language} snippet with {word}"
 

@@ -168,7 +168,7 @@ class KerasImageFileTransformer(
             options=options,
             fields=[picture_columns.output_field(name, mode, size)],
             kinds=[mode],
-            numbers=size,
+            numbers=max(1, size),
         )
 
     def _picture_model(self, bundle: Bundle, model: str) -> tuple[Tensor, Tensor]:

@@ -111,20 +111,28 @@ class ModelStage(
         if any(name in values for name in self._of_the_model):
             self._forget()
         stage = super()._set(**values)
-        if any(name in values for name in self._python_alone):
-            self._leave_jvm()
+        self._keep_face()
         return stage
 
-    def _leave_jvm(self) -> None:
-        """Goes on as a stage of the Python path, with the bundle it was loaded with."""
+    def set(self, param: Param[Any], value: Any) -> None:
+        """Sets a param, as Spark's own loading and tuning do."""
+        super().set(param, value)
+        self._keep_face()
+
+    def _keep_face(self) -> None:
+        """Goes on as a stage of the Python path, with the bundle it was loaded with, where Scala cannot."""
+        face = twin.python_face(type(self))
+        if face is type(self) or not any(self.isSet(self.getParam(name)) for name in self._python_alone):
+            return
         pinned = self._pinned()
-        self.__class__ = twin.python_face(type(self))
+        self.__class__ = face
         self._pin = None if pinned is None else Pin(pinned, self._model_values())
 
     def copy(self: S, extra: dict[Param[Any], Any] | None = None) -> S:
         """A copy with `extra` values, and the bundle this stage was loaded with where that fits them."""
         that = super().copy(extra)
         that._pin = self._pin
+        that._keep_face()
         return that
 
     def _forget(self) -> None:
