@@ -201,6 +201,36 @@ def test_the_file_may_be_a_uri_or_a_bundle(small, folder):
         np.testing.assert_allclose(found, expected, atol=EXACT)
 
 
+def counted():
+    """An encoding that is not built natively."""
+    given = keras.Input((3,), dtype="int32", name="numbers")
+    many = keras.layers.CategoryEncoding(num_tokens=5, output_mode="count")(given)
+    return keras.Model(given, keras.layers.Dense(2, bias_initializer="normal")(many))
+
+
+def recurrent():
+    """A loop, which is a function of the graph."""
+    given = keras.Input((4, 3, 3, 1), name="numbers")
+    return keras.Model(given, keras.layers.ConvLSTM2D(2, 2)(given))
+
+
+@pytest.mark.parametrize("make", [counted, recurrent])
+def test_what_is_not_built_natively_is_made_by_keras(spark, folder, make):
+    keras.utils.set_random_seed(8)
+    model = make()
+    shape, kind = (3,), np.int32
+    if make is recurrent:
+        shape, kind = (4, 3, 3, 1), np.float32
+    rows = np.random.default_rng(1).integers(0, 5, (6, *shape)).astype(kind)
+    expected = keras_models.outputs_of(model, [rows])[0]
+    text = "array<int>" if make is counted else "array<float>"
+    flat = [(i, row.ravel().tolist()) for i, row in enumerate(rows)]
+    frame = spark.createDataFrame(flat, f"id int, numbers {text}")
+    file = keras_models.saved(model, folder, f"{make.__name__}.keras")
+    found = collected(one(file).transform(frame), "out")[0]
+    np.testing.assert_allclose(found, expected, atol=EXACT)
+
+
 def test_plain_numbers_feed_an_input_of_one_number(spark, folder):
     model = keras_models.dense(inputs=1)
     file = keras_models.saved(model, folder, "plain.keras")
