@@ -177,11 +177,13 @@ def test_a_lambda_in_a_file_is_refused_by_name(frame, folder, suffix, runs_no_jo
     assert "Lambda" in found
 
 
-def test_a_custom_layer_in_a_file_is_refused_by_name(frame, folder, runs_no_job):
+@pytest.mark.parametrize("module", [__name__, "__main__"])
+def test_a_custom_layer_in_a_file_is_refused_by_name(frame, folder, module, runs_no_job):
     class Swirl(keras.layers.Layer):  # type: ignore[misc, unused-ignore]
         def call(self, x):
             return x * 2
 
+    Swirl.__module__ = module
     given = keras.Input((3,), name="vector")
     file = keras_models.saved(keras.Model(given, Swirl(name="mine")(given)), folder, "custom.keras")
     found = refusal(stage(file, inputCols=["vector"], outputCols=["a"]), frame, "InvalidModel")
