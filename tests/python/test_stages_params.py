@@ -201,7 +201,7 @@ def test_an_input_column_that_stands_twice_is_refused(frame, tiny, runs_no_job):
 
 def test_an_unknown_model_is_refused_with_the_known_ones(frame, tiny, runs_no_job):
     found = refusal(stage("mobilenet"), frame)
-    assert found.startswith("Unknown model mobilenet. Known models: InceptionV3, Xception, ResNet50, ")
+    assert found.startswith("Unknown model mobilenet. Known models: InceptionV3, InceptionResNetV2, ")
     assert found.endswith("; or give the path of a bundle (*.sparkdl).")
 
 
