@@ -40,7 +40,7 @@ def saved(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"saved-by-{request.param}")
     bundle = folder / "elsewhere.sparkdl"
     shutil.copy(TINY, bundle)
-    keras_files = [shutil.copy(TINY.parents[1] / "keras" / name, folder) for name in KERAS_FILES]
+    keras_files = [Path(shutil.copy(TINY.parents[1] / "keras" / name, folder)) for name in KERAS_FILES]
     # What a session leaves in the environment would lead the process to it.
     sessions = ("SPARKDL_PATH", "SPARK_", "PYSPARK_GATEWAY")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(sessions)}
