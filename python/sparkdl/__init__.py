@@ -1,4 +1,4 @@
-"""Deep Learning Pipelines for Apache Spark: pictures through pre-trained networks, as MLlib stages.
+"""Deep Learning Pipelines for Apache Spark: pre-trained networks and your own Keras models as MLlib stages.
 
 Importing this loads neither TensorFlow nor Keras, starts no thread and no JVM.
 """
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from sparkdl.persistence import PipelineLoader
     from sparkdl.transformers.deep_image_featurizer import DeepImageFeaturizer
     from sparkdl.transformers.deep_image_predictor import DeepImagePredictor
+    from sparkdl.transformers.keras_image_file_transformer import KerasImageFileTransformer
+    from sparkdl.transformers.keras_transformer import KerasTransformer
 
 __all__ = [
     "DeepImageFeaturizer",
     "DeepImagePredictor",
+    "KerasImageFileTransformer",
+    "KerasTransformer",
     "PipelineLoader",
     "SparkDLError",
     "SparkDLValueError",
@@ -31,6 +35,8 @@ __all__ = [
 _PLACES = {
     "DeepImageFeaturizer": "sparkdl.transformers.deep_image_featurizer",
     "DeepImagePredictor": "sparkdl.transformers.deep_image_predictor",
+    "KerasImageFileTransformer": "sparkdl.transformers.keras_image_file_transformer",
+    "KerasTransformer": "sparkdl.transformers.keras_transformer",
     "PipelineLoader": "sparkdl.persistence",
     "export": "sparkdl._export",
     "supportedModels": "sparkdl.models",

@@ -63,6 +63,17 @@ def _parser() -> argparse.ArgumentParser:
         help="an argument of Keras' builder, as alpha=0.25",
     )
     export.add_argument(
+        "--feature-layer", help="the layer whose output are the features, by its name in Keras"
+    )
+    export.add_argument(
+        "--tensors",
+        action="store_true",
+        help="as a model on tensors, for KerasTransformer and KerasImageFileTransformer",
+    )
+    export.add_argument(
+        "--input-size", metavar="HEIGHTxWIDTH", help="of pictures, where a model on tensors leaves it open"
+    )
+    export.add_argument(
         "--json", action="store_true", help="say the result, or the error, as one line of JSON"
     )
     export.set_defaults(run=_export)
@@ -91,6 +102,9 @@ def _export(given: argparse.Namespace) -> None:
         normalization=given.normalization,
         channel_order=given.channel_order,
         network=dict(_pair(text) for text in given.network),
+        feature_layer=given.feature_layer,
+        tensors=given.tensors,
+        input_size=_size(given.input_size),
         cache_dir=given.cache_dir,
     )
     digest = _engine.describe_bundle(path)[1]
@@ -142,6 +156,15 @@ def _labels(path: str | None) -> Any:
             f"The labels {path} must be a JSON array but are of type {type(labels).__name__}."
         )
     return labels
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise SparkDLValueError(f"--input-size takes HEIGHTxWIDTH, as 224x224, but was {text!r}.")
+    return int(height), int(width)
 
 
 def _pair(text: str) -> tuple[str, Any]:

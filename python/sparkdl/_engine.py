@@ -1,10 +1,10 @@
-"""The only importer of the compiled module: what it knows, and Arrow batches run by it in the workers."""
+"""The only importer of the compiled module: what it knows, and models that it runs."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,18 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from sparkdl import _native, _shipping
-from sparkdl.exceptions import SparkDLError
-
-_VECTOR_VALUES = pa.field("values", pa.list_(pa.field("element", pa.float64(), nullable=False)))
-_VECTOR_FIELDS = [
-    pa.field("type", pa.int8(), nullable=False),
-    pa.field("size", pa.int32()),
-    pa.field("indices", pa.list_(pa.field("element", pa.int32(), nullable=False))),
-    _VECTOR_VALUES,
-]
-_DENSE = 1  # as VectorUDT spells it
-MAX_NUMBERS = 1 << 27
-"""Of one output batch: 1 GiB of doubles, well below the 2 GiB of Arrow's offsets."""
 
 
 def version() -> str:
@@ -57,11 +45,12 @@ def convert_keras(
     output: str | os.PathLike[str],
     model_name: str,
     published: bool = False,
+    **choices: str,
 ) -> None:
     """Writes a Keras file as a bundle. Needs neither Keras nor TensorFlow.
 
     Without a `model_name` the bundle is the whole model as a graph on tensors. `published` says that the file
-    is the one that Keras publishes for that model.
+    is the one that Keras publishes for that model. `choices` are the core's `featureLayer` and `inputSize`.
     """
     options = {
         "file": os.fspath(file),
@@ -70,6 +59,7 @@ def convert_keras(
         "published": "true" if published else "false",
         "featureLayer": "",
         "inputSize": "",
+        **choices,
     }
     _native.convert_keras(list(options.items()))
 
@@ -102,8 +92,8 @@ def decode_images(batch: pa.RecordBatch, options: list[tuple[str, str]]) -> pa.R
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a worker needs to know; small, because it travels with every task."""
+class Opening:
+    """What a worker needs to open a model; small, because it travels with every task."""
 
     bundle: str
     """File name of the bundle among Spark's files; its digest, where it is carried."""
@@ -113,54 +103,26 @@ class Task:
     """Of the model, without `model` and `threads`, which the worker adds."""
     tensorflow_path: str
     threads: int
-    column: int
-    """Position of the picture column."""
-    name_columns: tuple[int, ...]
-    """Positions of the columns that may name a row's picture, the first that does holds."""
-    batch_size: int
-    output: str
-    """`vector`, `array` or `topK`."""
-    handle_invalid: str
-    with_reason: bool
 
 
-def run(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Runs one partition: appends the output, and the reason where asked, to every row."""
-    try:
-        yield from _run(task, batches)
-    except SparkDLError as error:
-        # Spark hands only the text to the driver, so the condition goes with it.
-        raise type(error)(f"[{error.getCondition()}] {error}", error.kind) from None
-
-
-def _run(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    model = None
-    row = 0
-    for batch in batches:
-        for start in range(0, batch.num_rows, task.batch_size):
-            model = model or _open(task)
-            rows = batch.slice(start, task.batch_size)
-            pictures = pa.record_batch([rows.column(task.column)], ["picture"])
-            result = pa.record_batch(model.run(pictures))
-            yield _append(task, rows, result, row)
-            row += rows.num_rows
-
-
-def _open(task: Task) -> _native.Model:
+def open_model(opening: Opening) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    """Loads TensorFlow and the bundle, each once per process; what it gives runs a batch."""
     from pyspark import SparkFiles
 
     _native.load_tensorflow(
         [
-            ("tensorflowPath", task.tensorflow_path or os.environ.get("SPARKDL_TENSORFLOW_PATH", "")),
+            ("tensorflowPath", opening.tensorflow_path or os.environ.get("SPARKDL_TENSORFLOW_PATH", "")),
             ("tensorflowClasspath", ""),
             ("python", sys.executable),
         ]
     )
-    if task.carried is None:
-        bundle = SparkFiles.get(task.bundle)
+    if opening.carried is None:
+        bundle = SparkFiles.get(opening.bundle)
     else:
-        bundle = str(_shipping.unpacked(task.bundle, task.carried))
-    return _native.Model([("model", bundle), *task.options, ("threads", str(threads(task.threads)))])
+        bundle = str(_shipping.unpacked(opening.bundle, opening.carried))
+    options = [("model", bundle), *opening.options, ("threads", str(threads(opening.threads)))]
+    model = _native.Model(options)
+    return lambda batch: pa.record_batch(model.run(batch))
 
 
 def configured_threads(spark: Any) -> int:
@@ -174,57 +136,3 @@ def threads(configured: int) -> int:
     asked = configured or int(os.environ.get("SPARKDL_THREADS") or 0)
     cores = os.environ.get("OMP_NUM_THREADS", "")
     return asked or (int(cores) if cores.isdigit() else 0)
-
-
-def _append(task: Task, rows: pa.RecordBatch, result: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
-    output, reasons = result.column("output"), result.column("error")
-    if task.handle_invalid == "error" and reasons.null_count < len(reasons):
-        raise _invalid_row(task, rows, reasons, first_row)
-    columns = [*rows.columns, _column(task.output, output)]
-    if task.with_reason:
-        columns.append(reasons)
-    # Spark reads columns by position.
-    done = pa.RecordBatch.from_arrays(columns, [f"_{index}" for index in range(len(columns))])
-    return done.filter(reasons.is_null()) if task.handle_invalid == "skip" else done
-
-
-def _column(kind: str, output: pa.Array) -> pa.Array:
-    if kind == "topK":
-        return output
-    size = output.type.list_size
-    numbers = output.values.slice(output.offset * size, len(output) * size)
-    offsets = pa.array(range(0, (len(output) + 1) * size, size), pa.int32())
-    missing = output.is_null()
-    if kind == "array":
-        element = pa.field("element", pa.float32(), nullable=False)
-        return pa.ListArray.from_arrays(offsets, numbers, type=pa.list_(element), mask=missing)
-    values = pa.ListArray.from_arrays(offsets, numbers.cast(pa.float64()), type=_VECTOR_VALUES.type)
-    count = len(output)
-    dense = pa.repeat(pa.scalar(_DENSE, pa.int8()), count)
-    parts = [dense, *(pa.nulls(count, field.type) for field in _VECTOR_FIELDS[1:3]), values]
-    return pa.StructArray.from_arrays(parts, fields=_VECTOR_FIELDS, mask=missing)
-
-
-def _invalid_row(task: Task, rows: pa.RecordBatch, reasons: pa.Array, first_row: int) -> SparkDLError:
-    row = next(index for index, reason in enumerate(reasons) if reason.is_valid)
-    name = _name(task, rows.slice(row, 1)) or _place(first_row + row)
-    return SparkDLError(
-        f"Cannot use the picture {name}: {reasons[row].as_py()}. "
-        'Set handleInvalid to "keep" or "skip" to go on without it.',
-        "InvalidRow",
-    )
-
-
-def _name(task: Task, row: pa.RecordBatch) -> str | None:
-    names = [row.column(column)[0].as_py() for column in task.name_columns]
-    picture = row.column(task.column)
-    if pa.types.is_struct(picture.type) and picture[0].is_valid:
-        names.append(picture.field("origin")[0].as_py())
-    return next((name for name in names if name), None)
-
-
-def _place(row: int) -> str:
-    from pyspark import TaskContext
-
-    context: Any = TaskContext.get()
-    return f"in partition {context.partitionId()}, row {row}"

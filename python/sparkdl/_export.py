@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sparkdl import _bundles
+from sparkdl import _bundles, _keras
+from sparkdl._bundle_file import Source, write_bundle
 from sparkdl._cache import cache_folder, digest, local_copy, locked
+from sparkdl._export_tensors import export_tensors
 from sparkdl._weights import published_file
-from sparkdl.exceptions import SparkDLError, SparkDLValueError
+from sparkdl.exceptions import SparkDLValueError
 from sparkdl.models import (
     CHANNEL_ORDERS,
     NORMALIZATIONS,
@@ -26,8 +24,6 @@ from sparkdl.models import (
 )
 
 Labels = Sequence[str] | Sequence[Sequence[str]]
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # Zip's own; a bundle's bytes do not depend on the day it was made.
 
 
 @dataclass(frozen=True)
@@ -46,15 +42,6 @@ class Preprocessing:
                 raise SparkDLValueError(f"{what} must be one of {', '.join(known)} but was {value!r}.")
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where weights come from, as the manifest says it, and the network with them in place."""
-
-    weights: str
-    sha256: str
-    network: Any
-
-
 def export(
     model: Any,
     output: str | os.PathLike[str] | None = None,
@@ -65,6 +52,9 @@ def export(
     normalization: str | None = None,
     channel_order: str | None = None,
     network: Mapping[str, Any] | None = None,
+    feature_layer: str | None = None,
+    tensors: bool = False,
+    input_size: tuple[int, int] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Writes a Keras model as a bundle and returns its path; the same weights give the same bytes.
@@ -76,46 +66,79 @@ def export(
     `labels` names the classes: strings, or pairs of class and description; without it networks of 1,000
     classes of a known family have ImageNet's. `normalization` ("tf", "caffe", "torch", "none") and
     `channel_order` ("RGB", "BGR") are needed for a network of no family in the table. `network` holds
-    arguments of Keras' builder that weights alone do not say, as `{"alpha": 0.25}`.
+    arguments of Keras' builder that weights alone do not say, as `{"alpha": 0.25}`. `feature_layer` is the
+    layer whose output are the features, in place of the table's.
 
-    Custom layers, Lambda layers and anything else that carries code are refused. Raises SparkDLValueError.
+    Any other model (with several inputs or outputs, or none for pictures), and with `tensors` every model,
+    becomes a bundle on tensors, for KerasTransformer and KerasImageFileTransformer; `input_size` is height
+    and width of pictures where it leaves them open.
+
+    In files custom layers, Lambda layers and anything else that carries code are refused. Raises
+    SparkDLValueError.
     """
     preprocessing = Preprocessing(normalization, channel_order)
-    row = named_model(model) if isinstance(model, str) and model in supported_models() else None
-    given = model if row is None else weights
-    if row is None and isinstance(model, str) and not model.endswith((".keras", ".h5", ".hdf5")):
-        named_model(model)  # Raises, with the names it could have been.
     folder = cache_folder(None, cache_dir)
-    source = _source(row, given, network, folder)
+    if isinstance(model, str) and model in supported_models():
+        if tensors:
+            raise SparkDLValueError(
+                f"{model} is a network for pictures: give its file to have it on tensors."
+            )
+        row = named_model(model)
+        source = _named_source(row, weights, network, folder, feature_layer)
+    else:
+        row, whole = None, _whole_source(model, folder)
+        of_pictures = normalization or channel_order or labels or _keras.is_picture_model(whole.network)
+        if tensors or not of_pictures:
+            return export_tensors(whole, output, name, input_size, folder)
+        source = replace(whole, network=_keras.cut(whole.network, None, whole.what, None, feature_layer))
     manifest = _manifest(source, preprocessing, labels, name)
+    if feature_layer:
+        manifest["featureLayer"] = feature_layer
     if output is not None:
         return write(Path(output), source, manifest)
     known = row or source.network.row
     key = row.bundle_key if row and source.weights == "imagenet" else source.sha256[:16]
-    target = _bundles.cached_path(known.name if known else manifest["name"], key, folder)
+    name = known.name if known else manifest["name"]
+    target = _bundles.cached_path(str(name), key, folder, feature_layer or "")
     with locked(target):
         return write(target, source, manifest)
 
 
-def _source(row: NamedModel | None, given: Any, arguments: Mapping[str, Any] | None, folder: Path) -> Source:
-    from sparkdl import _keras
-
-    if row is not None and isinstance(given, str) and given == "imagenet":
+def _named_source(
+    row: NamedModel,
+    given: Any,
+    arguments: Mapping[str, Any] | None,
+    folder: Path,
+    feature_layer: str | None,
+) -> Source:
+    if isinstance(given, str) and given == "imagenet":
         if arguments:
             raise SparkDLValueError(
                 f"The published weights are for {row.name} as it is: network must be empty."
             )
         file = published_file(row, folder)
-        return Source("imagenet", digest(file), _keras.published(file, row))
+        return Source("imagenet", digest(file), _keras.published(file, row, feature_layer))
     if isinstance(given, (str, os.PathLike)):
         file = local_copy(os.fspath(given), None, folder)
-        return Source("file", digest(file), _keras.from_file(file, row, arguments))
-    network = _keras.cut(given, row, "The live model")
+        return Source("file", digest(file), _keras.from_file(file, row, arguments, feature_layer))
+    network = _keras.cut(given, row, "The live model", None, feature_layer)
     return Source("model", _bundles.source_digest(given), network)
 
 
+def _whole_source(given: Any, folder: Path) -> Source:
+    """A whole model as Keras has it."""
+    if not isinstance(given, (str, os.PathLike)):
+        _keras.check_symbolic(given, "The live model")
+        return Source("model", _bundles.source_digest(given), given)
+    path = os.fspath(given)
+    if isinstance(given, str) and not path.endswith((".keras", ".h5", ".hdf5")):
+        named_model(path)  # Raises, with the names it could have been.
+    file = local_copy(path, None, folder)
+    return Source("file", digest(file), _keras.whole_model(file), str(file))
+
+
 def write(target: Path, source: Source, manifest: dict[str, Any]) -> Path:
-    """Freezes the network and puts graph and manifest into one zip; the file appears whole or not at all."""
+    """Freezes the network and writes it with its manifest as a bundle."""
     from sparkdl._freeze import INPUT, OUTPUTS, freeze
 
     graph, shapes = freeze(source.network)
@@ -124,26 +147,7 @@ def write(target: Path, source: Source, manifest: dict[str, Any]) -> Path:
         key: {"tensor": f"{OUTPUTS[key]}:0", "shape": shape} for key, shape in shapes.items()
     }
     _check_labels(manifest, shapes)
-    manifest["graph"]["sha256"] = hashlib.sha256(graph).hexdigest()
-    members = [
-        ("manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False).encode()),
-        ("graph.pb", graph),
-    ]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise SparkDLError(f"Cannot write the bundle {target}: {error.strerror}.", "Io") from error
-    try:
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
-            for member, data in members:
-                bundle.writestr(zipfile.ZipInfo(member, _EPOCH), data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return target
+    return write_bundle(target, manifest, graph)
 
 
 def _manifest(
@@ -157,7 +161,8 @@ def _manifest(
     if normalization is None:
         raise SparkDLValueError(
             f"{source.network.model.name} is of no family we know, so say how its pixels are normalised: "
-            f'normalization= one of {", ".join(NORMALIZATIONS)} (and channel_order="BGR" if it wants that).'
+            f'normalization= one of {", ".join(NORMALIZATIONS)} (and channel_order="BGR" if it wants that). '
+            "For KerasTransformer and KerasImageFileTransformer say tensors=True (--tensors) instead."
         )
     return {
         "format": "sparkdl-bundle",

@@ -22,9 +22,14 @@ OUTPUTS = {
 def freeze(network: Network) -> tuple[bytes, dict[str, list[int]]]:
     """The graph, and for each output of the manifest its shape without the batch dimension."""
     function, keys = _function(network)
-    traced, captured = _captured(function)
+    traced, captured = captured_values(function)
     names = {OUTPUTS[key]: tensor.name for key, tensor in zip(keys, traced.outputs, strict=True)}
     shapes = {key: tensor.shape[1:].as_list() for key, tensor in zip(keys, traced.outputs, strict=True)}
+    return simplified(traced, names, captured).serialized(), shapes
+
+
+def simplified(traced: Any, names: dict[str, str], captured: dict[str, Any]) -> Graph:
+    """What the outputs need of a function's graph, with fewer and cheaper operations."""
     graph = Graph(traced.as_graph_def(), names, captured)
     graph.bypass_identities()
     graph.evaluate_constants()
@@ -37,10 +42,10 @@ def freeze(network: Network) -> tuple[bytes, dict[str, list[int]]]:
         return [None] * 4 if shape.rank is None else list(shape.as_list())
 
     graph.merge_padding(shape_of)
-    return graph.serialized(), shapes
+    return graph
 
 
-def _captured(function: Any) -> tuple[Any, dict[str, Any]]:
+def captured_values(function: Any) -> tuple[Any, dict[str, Any]]:
     """The function's graph, and the value of each node that stands for a variable or a tensor outside."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -67,8 +72,9 @@ def _function(network: Network) -> tuple[Any, list[str]]:
         results = dict(zip(wanted, tf.nest.flatten(model(image, training=False)), strict=True))
         outputs = {key: tf.cast(value, tf.float32) for key, value in results.items()}
         if "features" in outputs:
-            outputs["featuresAvg"] = tf.reduce_mean(outputs["features"], [1, 2])
-            outputs["featuresMax"] = tf.reduce_max(outputs["features"], [1, 2])
+            axes = list(range(1, len(outputs["features"].shape) - 1))
+            outputs["featuresAvg"] = tf.reduce_mean(outputs["features"], axes)
+            outputs["featuresMax"] = tf.reduce_max(outputs["features"], axes)
         keys[:] = [key for key in OUTPUTS if key in outputs]
         return [outputs[key] for key in keys]
 

@@ -74,7 +74,7 @@ class Graph:
             if pack.op != "Pack" or not self._is_batch_size(pack.input[0]):
                 continue
             rest = [self._constant(name) for name in pack.input[1:]]
-            if all(value is not None for value in rest):
+            if all(value is not None and value >= 0 for value in rest):
                 shape = [-1, *(int(value) for value in rest if value is not None)]
                 node.input[1] = self._add_constant(np.array(shape, np.int32))
                 node.attr["Tshape"].type = _dtype(np.int32)
@@ -110,8 +110,11 @@ class Graph:
             convolution.input[0] = pad.input[0]
         self._prune()
 
-    def serialized(self) -> bytes:
-        """The GraphDef, nodes in the order they run, named by kind and place, outputs as asked."""
+    def serialized(self, types: Mapping[str, npt.DTypeLike] | None = None) -> bytes:
+        """The GraphDef, nodes in the order they run, named by kind and place, outputs as asked.
+
+        `types` are those of outputs that are not float32.
+        """
         from tensorflow.core.framework import graph_pb2
 
         definition = graph_pb2.GraphDef(versions=self._versions)
@@ -127,7 +130,7 @@ class Graph:
                 del copy.attr[key]
         for name, tensor in self._outputs.items():
             output = definition.node.add(name=name, op="Identity", input=[_renamed(tensor, names)])
-            output.attr["T"].type = _dtype(np.float32)
+            output.attr["T"].type = _dtype((types or {}).get(name, np.float32))
         return bytes(definition.SerializeToString(deterministic=True))
 
     def operations(self) -> dict[str, int]:
@@ -168,13 +171,19 @@ class Graph:
     def _constant_nodes(self) -> set[str]:
         constant: set[str] = set()
         for node in self._in_running_order():
-            if node.op != "Placeholder" and all(_node_of(tensor) in constant for tensor in node.input):
+            if (
+                not _is_stateful(node.op)
+                and node.op != "Placeholder"
+                and all(_node_of(tensor) in constant for tensor in node.input)
+            ):
                 constant.add(node.name)
         return constant
 
     def _evaluate(self, tensors: list[str]) -> list[Array]:
         import tensorflow as tf
 
+        if not tensors:
+            return []
         definition = tf.compat.v1.GraphDef(versions=self._versions)
         keep = _ancestors(self._nodes, [_node_of(tensor) for tensor in tensors])
         for name in sorted(keep):
@@ -270,7 +279,7 @@ class Graph:
     def _in_running_order(self) -> Iterator[Any]:
         """Every node after those it reads, depth first from the outputs: the same for the same network."""
         done: set[str] = set()
-        stack = [(_node_of(tensor), False) for tensor in reversed(list(self._outputs.values()))]
+        stack = [(name, False) for name in reversed(self._roots())]
         while stack:
             name, ready = stack.pop()
             if name in done:
@@ -283,8 +292,13 @@ class Graph:
                 stack.append((name, True))
                 stack.extend((_node_of(tensor), False) for tensor in reversed(node.input))
 
+    def _roots(self) -> list[str]:
+        """What must be there: the outputs, and the inputs even where no output needs them."""
+        outputs = [_node_of(tensor) for tensor in self._outputs.values()]
+        return [*outputs, *(node.name for node in self._of("Placeholder"))]
+
     def _prune(self) -> None:
-        keep = _ancestors(self._nodes, [_node_of(tensor) for tensor in self._outputs.values()])
+        keep = _ancestors(self._nodes, self._roots())
         self._nodes = {name: node for name, node in self._nodes.items() if name in keep}
         self._values = {name: value for name, value in self._values.items() if name in keep}
 
@@ -301,6 +315,14 @@ def _ancestors(nodes: Mapping[str, Any], names: list[str]) -> set[str]:
 
 def _node_of(tensor: str) -> str:
     return tensor.removeprefix("^").partition(":")[0]
+
+
+def _is_stateful(op: str) -> bool:
+    """Whether an operation may give another value each time, as random numbers do."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(op)
+    return definition is not None and definition.is_stateful
 
 
 def _array(node: Any) -> Array:

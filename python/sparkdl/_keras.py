@@ -6,6 +6,7 @@ Keras and TensorFlow are imported here and in `_freeze`, when a model is exporte
 from __future__ import annotations
 
 import collections
+import difflib
 import importlib
 import os
 import re
@@ -32,7 +33,7 @@ class Network:
     model: Any
     row: NamedModel | None
     features: Any | None
-    """The symbolic tensor of the features, [None, h, w, c]."""
+    """The symbolic tensor of the features, as [None, h, w, c]; of a layer that was asked for, of any rank."""
     predictions: Any | None
     """The symbolic tensor of the head, [None, n]."""
     height: int
@@ -68,21 +69,36 @@ def keras() -> Any:
     return module
 
 
-def from_file(path: Path, row: NamedModel | None, arguments: Mapping[str, Any] | None = None) -> Network:
-    """A whole model, or weights alone for the network of `row` (built with `arguments`, as `alpha`)."""
+def whole_model(path: Path) -> Any:
+    """A whole model as Keras has it; one that carries code is refused, and so are weights alone."""
     kind = _keras_files.kind(path)
-    if kind.is_whole:
-        _keras_files.refuse_code(path, kind)
-        return cut(_load_whole(path), row, str(path))
-    if row is None:
+    if not kind.is_whole:
         raise SparkDLValueError(
             f'{path} holds weights alone, so the network must be named: export("MobileNet", weights=…).',
             "InvalidArgument",
         )
-    return from_weights(path, row, arguments)
+    _keras_files.refuse_code(path, kind)
+    return _load_whole(path)
 
 
-def from_weights(path: Path, row: NamedModel, arguments: Mapping[str, Any] | None = None) -> Network:
+def from_file(
+    path: Path,
+    row: NamedModel,
+    arguments: Mapping[str, Any] | None = None,
+    feature_layer: str | None = None,
+) -> Network:
+    """A whole model, or weights alone for the network of `row` (built with `arguments`, as `alpha`)."""
+    if _keras_files.kind(path).is_whole:
+        return cut(whole_model(path), row, str(path), None, feature_layer)
+    return from_weights(path, row, arguments, feature_layer)
+
+
+def from_weights(
+    path: Path,
+    row: NamedModel,
+    arguments: Mapping[str, Any] | None = None,
+    feature_layer: str | None = None,
+) -> Network:
     """The network of the table with a file of weights alone, with or without its head."""
     kind = _keras_files.kind(path)
     given = dict(arguments or {})
@@ -91,20 +107,29 @@ def from_weights(path: Path, row: NamedModel, arguments: Mapping[str, Any] | Non
         headless = _build(row, False, given)
         model = headless if _keras_files.fits(path, headless) else model
     _keras_files.load_weights(path, kind, model, row.name)
-    return cut(model, None if given else row, str(path), row)
+    return cut(model, None if given else row, str(path), row, feature_layer)
 
 
-def published(path: Path, row: NamedModel) -> Network:
+def published(path: Path, row: NamedModel, feature_layer: str | None = None) -> Network:
     """The network that the published weights are for: as the table's, with the rescaling it names."""
     model = _build(row, True, {})
     if row.published_rescaling is not None:
         model = _with_rescaling(model, row.published_rescaling)
     _keras_files.load_weights(path, _keras_files.kind(path), model, row.name)
-    return cut(model, None, str(path), row)
+    return cut(model, None, str(path), row, feature_layer)
 
 
-def cut(model: Any, row: NamedModel | None, what: str, built_from: NamedModel | None = None) -> Network:
-    """Finds features and head of a model; refuses one that is not of the family `row`."""
+def cut(
+    model: Any,
+    row: NamedModel | None,
+    what: str,
+    built_from: NamedModel | None = None,
+    feature_layer: str | None = None,
+) -> Network:
+    """Finds features and head of a model; refuses one that is not of the family `row`.
+
+    Features are the output of `feature_layer`, of the last feature map where that is None.
+    """
     _check_picture_model(model, what)
     if built_from is None:
         if row is None:
@@ -127,7 +152,10 @@ def cut(model: Any, row: NamedModel | None, what: str, built_from: NamedModel | 
     if height is None or width is None:
         assert row is not None
         height, width = row.height, row.width
-    return Network(model, row, features, _predictions(model, features), int(height), int(width))
+    predictions = _predictions(model, features)
+    if feature_layer is not None:
+        features = _layer_output(model, feature_layer, what)
+    return Network(model, row, features, predictions, int(height), int(width))
 
 
 def _load_whole(path: Path) -> Any:
@@ -164,15 +192,25 @@ def _with_rescaling(model: Any, scale: tuple[float, ...]) -> Any:
     return module.models.clone_model(model, call_function=call)
 
 
-def _check_picture_model(model: Any, what: str) -> None:
-    module = keras()
-    if not isinstance(model, module.Model) or not getattr(model, "inputs", None):
+def check_symbolic(model: Any, what: str) -> None:
+    """Refuses what does not say of itself which tensors it takes and gives."""
+    if not isinstance(model, keras().Model) or not getattr(model, "inputs", None):
         raise SparkDLValueError(
             f"{what} is not a built functional or sequential keras.Model, so its layers cannot be read.",
             "InvalidModel",
         )
-    shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    if len(shapes) != 1 or len(model.outputs) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3:
+
+
+def is_picture_model(model: Any) -> bool:
+    """Whether a model takes one picture of three channels and gives one output."""
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    return len(inputs) == len(outputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[3] == 3
+
+
+def _check_picture_model(model: Any, what: str) -> None:
+    check_symbolic(model, what)
+    if not is_picture_model(model):
+        shapes = [tuple(tensor.shape) for tensor in model.inputs]
         raise SparkDLValueError(
             f"{what} takes {shapes} and gives {[tuple(t.shape) for t in model.outputs]}; a picture model "
             "takes one input [None, height, width, 3] and gives one output.",
@@ -269,6 +307,24 @@ def _features(model: Any, row: NamedModel | None) -> Any | None:
             return node.input_tensors[0]
     output = model.outputs[0]
     return output if len(output.shape) == 4 else None
+
+
+def _layer_output(model: Any, layer: str, what: str) -> Any:
+    names = [node.operation.name for node in _nodes(model)]
+    if layer not in names:
+        near = difflib.get_close_matches(layer, names, 3) or names[:3]
+        raise SparkDLValueError(
+            f"{what} has no layer {layer} to take features from; it has {', '.join(near)} and others.",
+            "InvalidModel",
+        )
+    tensor = _output_of(model, layer)
+    assert tensor is not None
+    if len(tensor.shape) < 2:
+        raise SparkDLValueError(
+            f"The layer {layer} of {what} gives {tuple(tensor.shape)}, from which no features can be taken.",
+            "InvalidModel",
+        )
+    return tensor
 
 
 def _output_of(model: Any, layer: str) -> Any | None:

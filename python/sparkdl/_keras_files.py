@@ -52,7 +52,9 @@ def kind(path: Path) -> Kind:
 def refuse_code(path: Path, kind: Kind) -> None:
     """Refuses a whole model with a layer that is not Keras' own, or that carries code, by its name."""
     for name, class_name, module, registered in _layers(_config(path, kind)):
-        is_keras = module is None or module.split(".")[0] in ("keras", "builtins")
+        # What a script or notebook defines has a registered name and no module; old files have neither.
+        is_keras = (module or "keras").split(".")[0] in ("keras", "builtins")
+        is_keras = is_keras and (module is not None or not registered)
         if class_name in _REFUSED or not is_keras or registered not in (None, "", class_name):
             raise SparkDLValueError(
                 f"{path} has the layer {name!r} of class {class_name}, which is not one of Keras' own layers "

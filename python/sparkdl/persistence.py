@@ -20,24 +20,23 @@ from sparkdl import _cache, _shipping
 from sparkdl.exceptions import SparkDLValueError
 
 if TYPE_CHECKING:
-    from sparkdl.transformers.picture_stage import PictureStage
+    from sparkdl.transformers.model_stage import ModelStage
 
 _CHUNK = 8 << 20
 
 
 @dataclass(frozen=True)
 class Pin:
-    """A bundle by digest, and the values of `modelName` and `weights` that stand for it."""
+    """A bundle by digest, and the values of the params of the model that stand for it."""
 
     digest: str
-    model_name: str
-    weights: Any
+    values: tuple[Any, ...]
 
 
 class StageWriter(MLWriter):
     """Saves a stage: its bundle, where it needs one, then its metadata as `DefaultParamsWriter` does."""
 
-    def __init__(self, stage: PictureStage) -> None:
+    def __init__(self, stage: ModelStage) -> None:
         super().__init__()
         self._stage = stage
 
@@ -62,7 +61,7 @@ class StageWriter(MLWriter):
 class StageReader(MLReader[Any]):
     """Loads what `StageWriter` or the Scala stage of the same name saved."""
 
-    def __init__(self, stage_class: type[PictureStage]) -> None:
+    def __init__(self, stage_class: type[ModelStage]) -> None:
         super().__init__()
         self._stage_class = stage_class
 
@@ -73,14 +72,14 @@ class StageReader(MLReader[Any]):
         expected = f"{self._stage_class.__module__}.{self._stage_class.__name__}"
         if metadata["class"] != expected:
             raise SparkDLValueError(f"{path} holds a {metadata['class']}, not a {expected}.")
-        stage = self._stage_class._on_jvm(path, spark)
+        stage = self._stage_class._on_jvm(path, metadata["paramMap"])
         if stage is None:
             stage = self._stage_class()
             stage._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(stage, metadata)
             if digest := metadata.get("bundle"):
                 _read_bundle(spark, digest, os.path.join(path, "bundle"))
-                stage._pin = Pin(digest, stage.getModelName(), stage.getWeights())
+                stage._pin = Pin(digest, stage._model_values())
         return stage
 
 

@@ -54,7 +54,13 @@ def test_importing_sparkdl_loads_no_tensorflow_no_keras_and_starts_no_thread():
 def test_every_public_name_is_there_and_says_it_is_of_sparkdl():
     for name in sparkdl.__all__:
         assert getattr(sparkdl, name) is not None
-    for public in (sparkdl.DeepImageFeaturizer, sparkdl.DeepImagePredictor, SparkDLError, SparkDLValueError):
+    stages = (
+        sparkdl.DeepImageFeaturizer,
+        sparkdl.DeepImagePredictor,
+        sparkdl.KerasImageFileTransformer,
+        sparkdl.KerasTransformer,
+    )
+    for public in (*stages, SparkDLError, SparkDLValueError):
         assert public.__module__ == "sparkdl"
     with pytest.raises(AttributeError, match="module 'sparkdl' has no attribute 'Nothing'"):
         sparkdl.Nothing  # noqa: B018
@@ -165,7 +171,7 @@ def test_a_forked_child_may_not_run_what_its_parent_loaded(tiny):
     """TensorFlow's threads and locks do not live on in a fork: the child must be told, not hang."""
     code = (
         "import os, sys, pyarrow as pa\n"
-        "from sparkdl import _engine, _native\n"
+        "from sparkdl import SparkDLError, _native\n"
         "places = [('tensorflowPath', ''), ('tensorflowClasspath', ''), ('python', sys.executable)]\n"
         "_native.load_tensorflow(places)\n"
         f"model = _native.Model({list(MODEL.items())!r} + [('model', {tiny!r})])\n"
@@ -176,7 +182,7 @@ def test_a_forked_child_may_not_run_what_its_parent_loaded(tiny):
         "    try:\n"
         "        model.run(batch)\n"
         "        os._exit(1)\n"
-        "    except _engine.SparkDLError as error:\n"
+        "    except SparkDLError as error:\n"
         "        os._exit(0 if 'fork' in str(error) else 2)\n"
         "_, status = os.waitpid(child, 0)\n"
         "assert os.waitstatus_to_exitcode(status) == 0, status\n"

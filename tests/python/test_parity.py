@@ -1,22 +1,34 @@
 """One stage, two paths: the Scala twin and the Python stage agree in params, results and words."""
 
+import hashlib
 import os
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame
 
-from pictures import encoded, huge_header, picture
-from sparkdl import DeepImageFeaturizer, DeepImagePredictor, SparkDLError, _engine
+from pictures import TINY, encoded, huge_header, picture
+from sparkdl import (
+    DeepImageFeaturizer,
+    DeepImagePredictor,
+    KerasImageFileTransformer,
+    KerasTransformer,
+    SparkDLError,
+    _engine,
+)
 from sparkdl.image import imageIO
+from sparkdl.transformers.twin import java_stage, same_errors
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("SPARKDL_TEST_FACE") != "jvm",
     reason="compares with the Scala stages: SPARKDL_TEST_FACE=jvm",
 )
 STAGES = pytest.mark.parametrize(
-    "kind", [DeepImageFeaturizer, DeepImagePredictor], ids=lambda kind: kind.__name__
+    "kind",
+    [DeepImageFeaturizer, DeepImagePredictor, KerasTransformer, KerasImageFileTransformer],
+    ids=lambda kind: kind.__name__,
 )
+KERAS = TINY.parents[1] / "keras"
 
 
 @pytest.fixture
@@ -39,8 +51,9 @@ def python_value(value):
 def test_params_have_the_same_names_docs_and_defaults(spark, on_python, kind):
     scala = getattr(spark._jvm.sparkdl, kind.__name__)()
     stage = on_python(kind)
-    assert [p.name for p in stage.params] == sorted(p.name() for p in scala.params())
-    for param in stage.params:
+    shared = [param for param in stage.params if param.name != "imageLoader"]
+    assert [p.name for p in shared] == sorted(p.name() for p in scala.params())
+    for param in shared:
         twin = scala.getParam(param.name)
         assert param.doc.rstrip(".") == twin.doc().rstrip(".")  # Spark's own two differ by a full stop
         assert stage.hasDefault(param) == scala.hasDefault(twin)
@@ -127,11 +140,13 @@ REFUSED = [
 def test_both_paths_refuse_with_the_same_words_and_kind(spark, on_python, tiny, change):
     frame = spark.createDataFrame(ROWS, "id int, picture binary")
     params = {"inputCol": "picture", "outputCol": "out", "modelName": tiny} | change
-    with pytest.raises(SparkDLError) as python:
-        on_python(DeepImagePredictor, **params).transform(frame)
-    twin = DeepImagePredictor(**params)._to_java()
-    from sparkdl.transformers.twin import same_errors
+    assert_same_refusal(DeepImagePredictor, params, frame, on_python)
 
+
+def assert_same_refusal(kind, params, frame, on_python):
+    with pytest.raises(SparkDLError) as python:
+        on_python(kind, **params).transform(frame)
+    twin = java_stage(kind(**params))
     with pytest.raises(SparkDLError) as jvm, same_errors():
         twin.transform(frame._jdf)
     assert (type(jvm.value), jvm.value.kind, str(jvm.value)) == (
@@ -139,6 +154,151 @@ def test_both_paths_refuse_with_the_same_words_and_kind(spark, on_python, tiny, 
         python.value.kind,
         str(python.value),
     )
+
+
+WRONG = "0123456789abcdef" * 4
+TENSORS = {
+    "inputCols": ["tokens", "vector"],
+    "outputCols": ["a", "b", "c"],
+    "modelFile": str(KERAS / "tensors.keras"),
+}
+REFUSED_NUMBERS = [
+    {"inputCols": ["tokens", "nothing"]},
+    {"inputCols": ["tokens"]},
+    {"inputCols": ["vector", "tokens"]},
+    {"inputCols": ["tokens", "text"]},
+    {"inputCols": ["tokens", "one"]},
+    {"inputCols": ["tokens", "deep"]},
+    {"inputCol": "tokens"},
+    {"outputCol": "x"},
+    {"outputCols": ["a"]},
+    {"outputCols": ["a", "a", "b"]},
+    {"errorCol": "text"},
+    {"inputNames": ["tokens", "other"]},
+    {"inputNames": ["tokens", "tokens"]},
+    {"inputNames": ["tokens"]},
+    {"outputNames": ["none", "steps", "score"]},
+    {"outputNames": ["steps", "steps", "score"]},
+    {"expectedSha256": WRONG},
+    {"modelFile": "model.onnx"},
+    {"modelFile": str(TINY)},
+]
+
+
+@pytest.fixture
+def numbers(spark):
+    schema = "id int, tokens array<int>, vector array<float>, text string, one float, deep array<array<int>>"
+    rows = [(n, [n, 1, 2, 3], [0.5, -1.0, float(n)], "x", 1.0, [[1]]) for n in range(5)]
+    bad = [(5, None, [1.0, 2.0, 3.0]), (6, [1, 2], [1.0, 2.0, 3.0]), (7, [1, 2, 3, 4], [1.0, None, 3.0])]
+    return spark.createDataFrame([*rows, *((*row, "y", 1.0, [[2]]) for row in bad)], schema)
+
+
+@pytest.mark.parametrize("change", REFUSED_NUMBERS, ids=lambda change: "-".join(map(str, change)))
+def test_both_paths_refuse_numbers_with_the_same_words(numbers, on_python, change):
+    assert_same_refusal(KerasTransformer, TENSORS | change, numbers, on_python)
+
+
+def test_neither_path_takes_a_transformer_without_inputs(numbers, on_python):
+    assert_same_refusal(KerasTransformer, {"modelFile": TENSORS["modelFile"]}, numbers, on_python)
+    assert_same_refusal(KerasTransformer, {"inputCol": "tokens"}, numbers, on_python)
+
+
+@pytest.mark.parametrize("mode", ["array", "vector"])
+def test_both_paths_give_the_same_numbers_reasons_and_schema(numbers, on_python, mode):
+    params = TENSORS | {"errorCol": "why", "outputMode": mode}
+    jvm, python = (
+        stage.transform(numbers).select("id", "a", "b", "c", "why")
+        for stage in (KerasTransformer(**params), on_python(KerasTransformer, **params))
+    )
+    assert jvm.schema == python.schema
+    for one, other in zip(jvm.orderBy("id").collect(), python.orderBy("id").collect(), strict=True):
+        assert one["why"] == other["why"]
+        for name in "abc":
+            assert (one[name] is None) == (other[name] is None)
+            if one[name] is not None:
+                np.testing.assert_allclose(np.asarray(one[name]), np.asarray(other[name]), atol=1e-5)
+
+
+FILES = {
+    "inputCol": "uri",
+    "outputCol": "out",
+    "modelFile": str(KERAS / "scores.keras"),
+    "inputSize": [8, 8],
+}
+REFUSED_FILES = [
+    {"inputCol": "nothing"},
+    {"inputCol": "id"},
+    {"outputCol": "id"},
+    {"modelFile": str(KERAS / "tensors.keras")},
+    {"modelFile": str(KERAS / "mobilenet.keras")},
+    {"channelOrder": "L"},
+    {"outputMode": "image"},
+    {"modelFile": str(TINY)},
+    {"expectedSha256": WRONG},
+]
+
+
+@pytest.fixture
+def files(spark, tmp_path):
+    (tmp_path / "a b.png").write_bytes(encoded(picture(2)))
+    (tmp_path / "text.jpg").write_bytes(b"text")
+    (tmp_path / "folder").mkdir()
+    names = ["a b.png", "text.jpg", "folder", "missing.png"]
+    uris = [*(f"{tmp_path}/{name}" for name in names), (tmp_path / "a b.png").as_uri(), None]
+    return spark.createDataFrame(list(enumerate(uris)), "id int, uri string")
+
+
+@pytest.mark.parametrize("change", REFUSED_FILES, ids=lambda change: "-".join(map(str, change)))
+def test_both_paths_refuse_files_with_the_same_words(files, on_python, change):
+    assert_same_refusal(KerasImageFileTransformer, FILES | change, files, on_python)
+
+
+def test_an_open_size_is_asked_for_by_both_paths(files, on_python):
+    params = {key: value for key, value in FILES.items() if key != "inputSize"}
+    assert_same_refusal(KerasImageFileTransformer, params, files, on_python)
+
+
+@pytest.mark.parametrize("change", [{}, {"preprocessing": "caffe"}, {"outputMode": "image"}], ids=str)
+def test_both_paths_give_the_same_of_files(files, on_python, change):
+    params = FILES | {"errorCol": "why"} | change
+    if "outputMode" in change:
+        params |= {"modelFile": str(KERAS / "painter.keras")}
+    jvm, python = (
+        stage.transform(files)
+        for stage in (KerasImageFileTransformer(**params), on_python(KerasImageFileTransformer, **params))
+    )
+    assert jvm.schema == python.schema
+    for one, other in zip(jvm.orderBy("id").collect(), python.orderBy("id").collect(), strict=True):
+        assert one["why"] == other["why"]
+        assert (one["out"] is None) == (other["out"] is None)
+        if one["out"] is not None and "outputMode" not in change:
+            np.testing.assert_allclose(one["out"].toArray(), other["out"].toArray(), atol=1e-4)
+        elif one["out"] is not None:
+            assert one["out"]["origin"] == other["out"]["origin"] == one["uri"]
+            assert (one["out"]["height"], one["out"]["mode"]) == (8, 21)
+            numbers = [np.frombuffer(row["out"]["data"], "<f4") for row in (one, other)]
+            np.testing.assert_allclose(*numbers, atol=1e-4)
+
+
+def test_both_paths_take_the_features_of_the_same_layer(spark, on_python):
+    frame = spark.createDataFrame(ROWS, "id int, picture binary")
+    params = {
+        "inputCol": "picture",
+        "outputCol": "out",
+        "modelName": "MobileNet",
+        "weights": str(KERAS / "mobilenet.keras"),
+        "featureLayer": "conv_pw_3_relu",
+        "expectedSha256": hashlib.sha256((KERAS / "mobilenet.keras").read_bytes()).hexdigest(),
+    }
+    found = [
+        [row["out"].toArray() for row in stage.transform(frame).orderBy("id").collect()]
+        for stage in (DeepImageFeaturizer(**params), on_python(DeepImageFeaturizer, **params))
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    assert_same_refusal(DeepImageFeaturizer, params | {"expectedSha256": WRONG}, frame, on_python)
+    other = {"modelName": str(TINY), "weights": "imagenet", "featureLayer": "x"}
+    without = {key: value for key, value in params.items() if key != "expectedSha256"}
+    assert_same_refusal(DeepImageFeaturizer, without | other, frame, on_python)
 
 
 def test_both_read_the_same_files_into_the_same_rows_and_take_the_same_sample(spark, tmp_path):

@@ -12,14 +12,24 @@ import pytest
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import saved_by
 from pictures import TINY, encoded, picture
 from sessions import jar
-from sparkdl import DeepImageFeaturizer, DeepImagePredictor, PipelineLoader, SparkDLError, SparkDLValueError
+from sparkdl import (
+    DeepImageFeaturizer,
+    DeepImagePredictor,
+    KerasImageFileTransformer,
+    KerasTransformer,
+    PipelineLoader,
+    SparkDLError,
+    SparkDLValueError,
+)
 
 LABELS = ["a", "b", "c", "d"]
+KERAS_FILES = ("tensors.keras", "scores.keras")
 
 
 @pytest.fixture(scope="module", params=["jvm", "python", "connect"])
@@ -30,6 +40,7 @@ def saved(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"saved-by-{request.param}")
     bundle = folder / "elsewhere.sparkdl"
     shutil.copy(TINY, bundle)
+    keras_files = [Path(shutil.copy(TINY.parents[1] / "keras" / name, folder)) for name in KERAS_FILES]
     # What a session leaves in the environment would lead the process to it.
     sessions = ("SPARKDL_PATH", "SPARK_", "PYSPARK_GATEWAY")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(sessions)}
@@ -43,6 +54,8 @@ def saved(request, tmp_path_factory):
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     bundle.unlink()
+    for file in keras_files:
+        file.unlink()
     shutil.rmtree(folder / "cache")
     return folder, json.loads((folder / "expected.json").read_text())
 
@@ -105,8 +118,6 @@ def test_scala_loads_a_fitted_pipeline(saved, cache, frame, spark, face):
         pytest.skip("there is no Scala of ours in this session")
     folder, expected = saved
     model = spark._jvm.sparkdl.PipelineLoader.load(str(folder / "model"))
-    from pyspark.sql import DataFrame
-
     rows = DataFrame(model.transform(frame._jdf), spark).orderBy("id").collect()
     assert [row["prediction"] for row in rows] == expected["prediction"]
     np.testing.assert_allclose([row["features"].toArray() for row in rows], expected["features"], atol=1e-5)
@@ -121,6 +132,49 @@ def test_with_the_jar_a_pipeline_is_saved_in_the_form_that_scala_opens(saved, ca
             spark._jvm.org.apache.spark.ml.PipelineModel.load(str(folder / "model"))
     else:
         assert json.loads(line)["class"] == "pyspark.ml.pipeline.PipelineModel"
+
+
+def test_the_stages_of_keras_models_load_with_their_params_and_models(saved, cache, spark):
+    folder, expected = saved
+    rows = KerasTransformer.load(str(folder / "rows"))
+    assert rows.getModelFile() == str(folder / "tensors.keras")
+    assert (rows.getInputNames(), rows.getOutputCols()) == (["vector", "tokens"], ["score", "steps"])
+    assert not rows.isSet(rows.batchSize)
+    numbers = spark.createDataFrame(saved_by.NUMBERS, saved_by.NUMBER_COLUMNS)
+    np.testing.assert_allclose(saved_by.values(rows, numbers, "score"), expected["rows"], atol=1e-5)
+    files = KerasImageFileTransformer.load(str(folder / "files"))
+    assert (files.getInputSize(), files.getPreprocessing()) == ([9, 7], "tf")
+    pictures = spark.createDataFrame([(0, str(folder / "a.png"))], saved_by.FILE_COLUMNS)
+    np.testing.assert_allclose(saved_by.values(files, pictures, "out"), expected["files"], atol=1e-4)
+
+
+def test_a_pipeline_of_keras_stages_loads(saved, cache, spark):
+    folder, expected = saved
+    numbers = spark.createDataFrame(saved_by.NUMBERS, saved_by.NUMBER_COLUMNS)
+    for load in (PipelineModel.load, PipelineLoader.load):
+        model = load(str(folder / "numbers"))
+        np.testing.assert_allclose(saved_by.values(model, numbers, "score"), expected["rows"], atol=1e-5)
+
+
+def test_scala_loads_stages_of_keras_models(saved, cache, spark, face):
+    if face != "jvm":
+        pytest.skip("there is no Scala of ours in this session")
+    folder, expected = saved
+    stage = spark._jvm.sparkdl.KerasTransformer.load(str(folder / "rows"))
+    numbers = spark.createDataFrame(saved_by.NUMBERS, saved_by.NUMBER_COLUMNS)
+    rows = DataFrame(stage.transform(numbers._jdf), spark).orderBy("id").collect()
+    np.testing.assert_allclose([row["score"] for row in rows], expected["rows"], atol=1e-5)
+
+
+def test_another_file_or_size_makes_a_loaded_stage_forget_its_bundle(saved, cache, spark):
+    folder, _ = saved
+    pictures = spark.createDataFrame([(0, str(folder / "a.png"))], saved_by.FILE_COLUMNS)
+    loaded = KerasImageFileTransformer.load(str(folder / "files"))
+    assert loaded.copy().setBatchSize(1).transform(pictures).first()["out"] is not None
+    with pytest.raises(SparkDLError, match=r"scores\.keras"):
+        loaded.copy().setInputSize([8, 7]).transform(pictures)
+    with pytest.raises(SparkDLError, match=r"scores\.keras"):
+        loaded.setModelFile(str(folder / "scores.keras")).transform(pictures)
 
 
 def stage(**params):

@@ -3,26 +3,52 @@
 import pytest
 
 from pictures import encoded, picture
-from sparkdl import DeepImageFeaturizer, DeepImagePredictor, SparkDLValueError
+from sparkdl import (
+    DeepImageFeaturizer,
+    DeepImagePredictor,
+    KerasImageFileTransformer,
+    KerasTransformer,
+    SparkDLValueError,
+)
 
-SHARED = {
+ALL = {
     "inputCol": "a",
     "outputCol": "b",
-    "modelName": "MobileNet",
-    "weights": "x.keras",
-    "scaleHint": "SCALE_BICUBIC",
-    "resizeMode": "crop",
     "outputMode": "array",
     "batchSize": 7,
     "handleInvalid": "skip",
     "errorCol": "c",
+    "expectedSha256": "Ab" * 32,
+}
+OF_PICTURES = {
+    "scaleHint": "SCALE_BICUBIC",
+    "resizeMode": "crop",
     "maxPixels": 2**40,
     "applyExifOrientation": True,
     "fastDecode": True,
 }
+NAMED = ALL | OF_PICTURES | {"modelName": "MobileNet", "weights": "x.keras"}
 STAGES = {
-    DeepImageFeaturizer: SHARED | {"pooling": "max"},
-    DeepImagePredictor: SHARED | {"decodePredictions": True, "topK": 3, "labels": ["x", "y"]},
+    DeepImageFeaturizer: NAMED | {"pooling": "max", "featureLayer": "mixed7"},
+    DeepImagePredictor: NAMED | {"decodePredictions": True, "topK": 3, "labels": ["x", "y"]},
+    KerasTransformer: ALL
+    | {
+        "modelFile": "x.keras",
+        "outputMode": "vector",
+        "inputCols": ["d", "e"],
+        "outputCols": ["f"],
+        "inputNames": ["tokens", "mask"],
+        "outputNames": ["scores"],
+    },
+    KerasImageFileTransformer: ALL
+    | OF_PICTURES
+    | {
+        "modelFile": "gs://bucket/x.h5",
+        "outputMode": "image",
+        "inputSize": [224, 299],
+        "channelOrder": "BGR",
+        "preprocessing": "torch",
+    },
 }
 BY_STAGE = pytest.mark.parametrize("kind", STAGES, ids=lambda kind: kind.__name__)
 
@@ -35,7 +61,7 @@ def capital(name):
 def test_every_param_has_a_getter_and_a_setter(spark, kind):
     values = STAGES[kind]
     stage = kind()
-    assert {param.name for param in stage.params} == set(values)
+    assert {param.name for param in stage.params} - {"imageLoader"} == set(values)
     for name, value in values.items():
         assert getattr(stage, f"set{capital(name)}")(value) is stage
         assert getattr(stage, f"get{capital(name)}")() == value
@@ -53,8 +79,8 @@ def test_constructor_and_set_params_take_every_param_by_keyword_alone(spark, kin
 
 @BY_STAGE
 def test_set_params_leaves_the_others_alone(spark, kind):
-    stage = kind(batchSize=5, maxPixels=9).setParams(maxPixels=8)
-    assert (stage.getBatchSize(), stage.getMaxPixels()) == (5, 8)
+    stage = kind(batchSize=5, errorCol="x").setParams(errorCol="y")
+    assert (stage.getBatchSize(), stage.getErrorCol()) == (5, "y")
 
 
 @BY_STAGE
@@ -62,7 +88,8 @@ def test_a_copy_keeps_uid_and_values_and_takes_extra(spark, kind):
     stage = kind(**STAGES[kind])
     copy = stage.copy({stage.batchSize: 9})
     assert (copy.uid, copy.getBatchSize(), stage.getBatchSize()) == (stage.uid, 9, 7)
-    assert copy.getModelName() == "MobileNet"
+    values = {p.name: v for p, v in copy.extractParamMap().items()}
+    assert values == STAGES[kind] | {"batchSize": 9}
     assert stage.uid.startswith(kind.__name__ + "_")
 
 
@@ -78,13 +105,54 @@ def test_a_copy_keeps_uid_and_values_and_takes_extra(spark, kind):
         ({"handleInvalid": "drop"}, 'handleInvalid must be one of "keep", "skip", "error" but was "drop".'),
         ({"outputMode": "image"}, 'outputMode must be one of "vector", "array" but was "image".'),
         ({"resizeMode": "fit"}, 'resizeMode must be one of "stretch", "crop", "pad" but was "fit".'),
+        ({"featureLayer": ""}, "featureLayer must not be empty."),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_when_it_is_set(spark, values, message):
+    assert refused_value(DeepImageFeaturizer, values) == message
+
+
+def refused_value(kind, values):
     with pytest.raises(SparkDLValueError) as caught:
-        DeepImageFeaturizer(**values)
-    assert str(caught.value) == message
+        kind(**values)
     assert caught.value.kind == "InvalidArgument"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modelFile": ""}, "modelFile must not be empty."),
+        (
+            {"outputMode": "struct"},
+            'outputMode must be one of "vector", "array", "image" but was "struct".',
+        ),
+        ({"channelOrder": "HSV"}, 'channelOrder must be one of "RGB", "BGR", "L" but was "HSV".'),
+        (
+            {"preprocessing": "keras"},
+            'preprocessing must be one of "none", "tf", "caffe", "torch" but was "keras".',
+        ),
+        (
+            {"inputSize": [224]},
+            "inputSize must be two numbers of at least 1, height and width, but was [224].",
+        ),
+        (
+            {"inputSize": [0, 9]},
+            "inputSize must be two numbers of at least 1, height and width, but was [0, 9].",
+        ),
+    ],
+)
+def test_a_value_that_no_file_model_takes_is_refused_when_it_is_set(spark, values, message):
+    assert refused_value(KerasImageFileTransformer, values) == message
+
+
+def test_rows_of_numbers_come_as_arrays_or_vectors(spark):
+    assert refused_value(KerasTransformer, {"outputMode": "image"}) == (
+        'outputMode must be one of "array", "vector" but was "image".'
+    )
+    stage = KerasTransformer()
+    assert (stage.getOutputMode(), stage.getBatchSize()) == ("array", 256)
+    assert KerasImageFileTransformer().getBatchSize() == 32
 
 
 def test_a_value_of_another_type_is_sparks_type_error(spark):
@@ -133,7 +201,7 @@ def test_an_input_column_that_stands_twice_is_refused(frame, tiny, runs_no_job):
 
 def test_an_unknown_model_is_refused_with_the_known_ones(frame, tiny, runs_no_job):
     found = refusal(stage("mobilenet"), frame)
-    assert found.startswith("Unknown model mobilenet. Known models: InceptionV3, Xception, ResNet50, ")
+    assert found.startswith("Unknown model mobilenet. Known models: InceptionV3, InceptionResNetV2, ")
     assert found.endswith("; or give the path of a bundle (*.sparkdl).")
 
 

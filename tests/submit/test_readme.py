@@ -1,6 +1,7 @@
 """Every snippet of the README runs as printed, in a fresh process with the wheel or the jar alone."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,10 +38,11 @@ def snippets(language: str) -> list[str]:
 
 @pytest.fixture
 def filled_cache(tmp_path: Path, photos: Path, wheel_env: dict[str, str]) -> Path:
-    """A cache folder that holds MobileNetV2; the working folder holds `photos/` and `flowers.keras`."""
+    """A cache folder that holds MobileNetV2; the working folder holds `photos/` and two Keras models."""
     folder = Path(wheel_env["SPARKDL_CACHE_DIR"])
     (folder / "bundles").mkdir(parents=True)
     subprocess.run([sys.executable, "-c", FILL_CACHE, folder], check=True, cwd=tmp_path, env=wheel_env)
+    shutil.copy(ROOT / "tests/fixtures/keras/tensors.keras", tmp_path / "reviews.keras")
     return folder
 
 
@@ -78,7 +80,13 @@ def test_the_snippet_about_connect_runs_without_the_jar(
 def test_the_readme_shows_every_feature_in_both_languages() -> None:
     for language in ("python", "scala"):
         text = "\n".join(snippets(language))
-        for word in ("DeepImageFeaturizer", "DeepImagePredictor", "Pipeline", "readImages", "load("):
+        stages = (
+            "DeepImageFeaturizer",
+            "DeepImagePredictor",
+            "KerasTransformer",
+            "KerasImageFileTransformer",
+        )
+        for word in (*stages, "Pipeline", "readImages", "load("):
             assert word in text, f"the README has no {language} snippet with {word}"
 
 

@@ -63,7 +63,7 @@ def imageStructToPIL(imageRow: Row) -> Image.Image:
         raise SparkDLValueError(
             f"Cannot make a Pillow image of type {imageType.name}: it must be a uint8 type."
         )
-    pixels = _swapped(imageStructToArray(imageRow))
+    pixels = swapped(imageStructToArray(imageRow))
     return Image.fromarray(pixels[..., 0] if imageType.nChannels == 1 else pixels)
 
 
@@ -77,7 +77,7 @@ def PIL_to_imageStruct(img: Image.Image) -> Pixels:
     if img.mode.startswith("I;16"):
         high: Pixels = (np.asarray(img) >> 8).astype(np.uint8)
         return high[..., None]
-    return _swapped(np.atleast_3d(np.asarray(img.convert(_pillow_mode(img)))))
+    return swapped(np.atleast_3d(np.asarray(img.convert(_pillow_mode(img)))))
 
 
 def PIL_decode(raw_bytes: bytes) -> Pixels:
@@ -103,7 +103,7 @@ def fixColorChannelOrdering(currentOrder: str, imgAry: Pixels) -> Pixels:
     last.
     """
     if currentOrder == "RGB":
-        return _swapped(imgAry)
+        return swapped(imgAry)
     if currentOrder == "BGR":
         return imgAry
     if currentOrder == "L":
@@ -146,7 +146,7 @@ def _pillow_mode(img: Image.Image) -> str:
     return "RGBA" if "transparency" in img.info or img.mode in ("PA", "RGBa") else "RGB"
 
 
-def _swapped(pixels: Pixels) -> Pixels:
+def swapped(pixels: Pixels) -> Pixels:
     """Red and blue exchanged; grey and alpha as they are."""
     channels = pixels.shape[-1]
     if channels == 1:

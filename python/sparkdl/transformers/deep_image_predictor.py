@@ -9,7 +9,8 @@ from pyspark import keyword_only
 
 from sparkdl import params
 from sparkdl.exceptions import SparkDLValueError
-from sparkdl.transformers.picture_stage import Bundle, PictureStage
+from sparkdl.transformers.model_stage import Bundle
+from sparkdl.transformers.picture_stage import PictureStage
 
 
 class DeepImagePredictor(PictureStage, params.HasDecodePredictions):
@@ -38,6 +39,7 @@ class DeepImagePredictor(PictureStage, params.HasDecodePredictions):
         batchSize: int = 32,
         handleInvalid: str = "keep",
         errorCol: str | None = None,
+        expectedSha256: str | None = None,
         maxPixels: int = params.DEFAULT_MAX_PIXELS,
         applyExifOrientation: bool = False,
         fastDecode: bool = False,
@@ -62,6 +64,7 @@ class DeepImagePredictor(PictureStage, params.HasDecodePredictions):
         batchSize: int = 32,
         handleInvalid: str = "keep",
         errorCol: str | None = None,
+        expectedSha256: str | None = None,
         maxPixels: int = params.DEFAULT_MAX_PIXELS,
         applyExifOrientation: bool = False,
         fastDecode: bool = False,
@@ -84,10 +87,10 @@ class DeepImagePredictor(PictureStage, params.HasDecodePredictions):
     def _output_kind(self) -> str:
         return "topK" if self.getDecodePredictions() else super()._output_kind()
 
-    def _check_task(self, bundle: Bundle) -> None:
-        super()._check_task(bundle)
+    def _check_task(self, bundle: Bundle, sizes: dict[str, int]) -> None:
+        super()._check_task(bundle, sizes)
         name, labels = bundle.manifest["name"], self.getLabels()
-        classes = bundle.sizes()[self._output_name()]
+        classes = sizes[self._output_name()]
         if self.getDecodePredictions() and not labels and bundle.manifest["labels"] is None:
             raise SparkDLValueError(
                 f"The model {name} does not name its {classes} classes: "

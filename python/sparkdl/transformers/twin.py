@@ -17,18 +17,16 @@ from typing import TYPE_CHECKING, Any
 from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 from pyspark.ml.util import JavaMLWritable
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.utils import is_remote
 
-from sparkdl import _bundles
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
-from sparkdl.models import supported_models
 
 if TYPE_CHECKING:
-    from sparkdl.transformers.picture_stage import PictureStage
+    from sparkdl.transformers.model_stage import ModelStage
 
 
-def answers(stage_class: type[PictureStage]) -> bool:
+def answers(stage_class: type[ModelStage]) -> bool:
     """Whether the JVM of this process can load the Scala stage of this name."""
     if os.environ.get("SPARKDL_PATH") == "python" or is_remote():
         return False
@@ -38,13 +36,18 @@ def answers(stage_class: type[PictureStage]) -> bool:
     return SparkContext._jvm is not None and isinstance(_java_class(stage_class), JavaClass)
 
 
-def face(stage_class: type[PictureStage]) -> type[PictureStage]:
+def face(stage_class: type[ModelStage]) -> type[ModelStage]:
     """The class to make an instance of: the stage's own, or one that leaves the work to Scala."""
     on_jvm = not issubclass(stage_class, OnJvm) and answers(stage_class)
     return _jvm_face(stage_class) if on_jvm else stage_class
 
 
-def load(stage_class: type[PictureStage], path: str) -> Any:
+def python_face(stage_class: type[ModelStage]) -> type[ModelStage]:
+    """The class that does the work itself."""
+    return stage_class.__bases__[1] if issubclass(stage_class, OnJvm) else stage_class
+
+
+def load(stage_class: type[ModelStage], path: str) -> Any:
     """The Scala stage saved there."""
     with same_errors():
         return _java_class(stage_class).load(path)
@@ -63,23 +66,27 @@ class OnJvm(JavaMLWritable):
         that._twin = self._twin
         return that
 
-    def _pinned(self) -> str | None:
+    def _pinned(self: Any) -> str | None:
         if self._twin is None:
             return None
-        digest = java_stage(self).pinned()  # type: ignore[arg-type]
+        digest = java_stage(self).pinned()
         return str(digest.get()) if digest.isDefined() else None
 
     def _transform(self: Any, dataset: DataFrame) -> DataFrame:
         self._check(dataset.schema)
-        if self.getModelName() in supported_models() and self._pinned() is None:
-            # Keras, if it is needed to make the bundle, is here and not in the JVM.
-            _bundles.resolve(self.getModelName(), self.getWeights(), dataset.sparkSession)
+        if self._pinned() is None:
+            self._make(dataset.sparkSession)
         stage = self._to_java()
         with same_errors():
             return DataFrame(stage.transform(dataset._jdf), dataset.sparkSession)
 
+    def _to_java(self: Any) -> Any:
+        if self._saves_bundle() and self._pinned() is None:
+            self._make(SparkSession.active())
+        return java_stage(self)
 
-def java_stage(stage: PictureStage) -> Any:
+
+def java_stage(stage: ModelStage) -> Any:
     """A Scala stage with the values of this one."""
     from pyspark import SparkContext
 
@@ -87,9 +94,11 @@ def java_stage(stage: PictureStage) -> Any:
     known = getattr(stage, "_twin", None)
     nothing = gateway.jvm.org.apache.spark.ml.param.ParamMap()
     java = _java_class(type(stage))(stage.uid) if known is None else known.copy(nothing)
-    values = _java_values(stage)
+    values = stage._plain_values()
     with same_errors():
         for param in stage.params:
+            if param.name in stage._python_alone:
+                continue
             java_param = java.getParam(param.name)
             if param.name not in values:
                 java.clear(java_param)
@@ -98,9 +107,11 @@ def java_stage(stage: PictureStage) -> Any:
     return java
 
 
-def read_params(stage: PictureStage, java: Any) -> None:
+def read_params(stage: ModelStage, java: Any) -> None:
     """Takes over the values that are set in a Scala stage, and the stage itself as the twin."""
     for param in stage.params:
+        if param.name in stage._python_alone:
+            continue
         value = _value(java, java.getParam(param.name))
         if value is not None:
             stage._set(**{param.name: value})
@@ -122,29 +133,14 @@ def same_errors() -> Iterator[None]:
         raise (SparkDLValueError if is_value else SparkDLError)(origin.getMessage(), kind) from error
 
 
-def _java_values(stage: PictureStage) -> dict[str, Any]:
-    """The values that are set; instead of a live model, which Scala cannot take, the bundle made of it."""
-    from sparkdl.params import is_keras_model
-
-    values = {param.name: value for param, value in stage._paramMap.items()}
-    weights = values.get("weights", "imagenet")
-    if weights != "imagenet" and values.get("modelName") in supported_models():
-        from pyspark.sql import SparkSession
-
-        bundle = _bundles.resolve(values["modelName"], weights, SparkSession.active())
-        if is_keras_model(weights):
-            return {**values, "modelName": str(bundle), "weights": "imagenet"}
-    return values
-
-
 @cache
-def _jvm_face(stage_class: type[PictureStage]) -> type[PictureStage]:
+def _jvm_face(stage_class: type[ModelStage]) -> type[ModelStage]:
     # The same names: Spark pairs Python and Scala classes by them.
     names = {name: getattr(stage_class, name) for name in ("__module__", "__qualname__", "__doc__")}
     return type(stage_class.__name__, (OnJvm, stage_class), names)
 
 
-def _java_class(stage_class: type[PictureStage]) -> Any:
+def _java_class(stage_class: type[ModelStage]) -> Any:
     from pyspark import SparkContext
 
     return getattr(SparkContext._jvm.sparkdl, stage_class.__name__)  # type: ignore[union-attr]
@@ -160,7 +156,8 @@ def _to_java(value: Any) -> Any:
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway
-    array = gateway.new_array(gateway.jvm.java.lang.String, len(value))
+    kind = gateway.jvm.int if value and isinstance(value[0], int) else gateway.jvm.java.lang.String
+    array = gateway.new_array(kind, len(value))
     for index, item in enumerate(value):
         array[index] = item
     return array
