@@ -1,7 +1,7 @@
 package sparkdl
 
 import java.nio.file.{Files, Path, Paths}
-import java.util.concurrent.{ConcurrentLinkedQueue, CountDownLatch, TimeUnit}
+import java.util.concurrent.{ConcurrentLinkedQueue, Semaphore, TimeUnit}
 
 import scala.jdk.CollectionConverters._
 
@@ -22,21 +22,26 @@ abstract class SparkFixture extends AnyFunSuite {
   /** The result of an action, and the number of jobs that Spark started meanwhile. */
   protected def countingJobs[T](action: => T): (T, Int) = {
     val started = new ConcurrentLinkedQueue[String]()
-    val marked = new CountDownLatch(1)
+    val marked = new Semaphore(0)
     val listener = new SparkListener {
       override def onJobStart(job: SparkListenerJobStart): Unit = {
         val name = Option(job.properties).map(_.getProperty("spark.job.description")).orNull
-        if (name == "marker") marked.countDown() else started.add(String.valueOf(name))
+        if (name == "marker") marked.release() else started.add(String.valueOf(name))
       }
     }
-    spark.sparkContext.addSparkListener(listener)
-    try {
-      val result = action
-      // Events come in order: once this job is seen, so are all before it.
+    // Events come in order, but late: once this job is seen, so are all before it.
+    def settle(): Unit = {
       spark.sparkContext.setJobDescription("marker")
       spark.sparkContext.parallelize(Seq(1)).count()
       spark.sparkContext.setJobDescription(null)
-      assert(marked.await(60, TimeUnit.SECONDS), "Spark did not report the marker job")
+      assert(marked.tryAcquire(60, TimeUnit.SECONDS), "Spark did not report the marker job")
+    }
+    spark.sparkContext.addSparkListener(listener)
+    try {
+      settle()
+      started.clear()
+      val result = action
+      settle()
       (result, started.size)
     } finally spark.sparkContext.removeSparkListener(listener)
   }
