@@ -43,7 +43,13 @@ pub(super) struct Weights {
     /// `weight_names` of the groups that were asked for.
     names: RefCell<HashMap<String, Rc<Names>>>,
     /// Arrays that were read, by their paths: a layer that is called twice has one.
-    arrays: RefCell<HashMap<String, (Vec<usize>, Weak<Vec<f32>>)>>,
+    arrays: RefCell<HashMap<String, Known>>,
+}
+
+/// An array as long as the graph has it.
+struct Known {
+    shape: Vec<usize>,
+    values: Weak<Vec<f32>>,
 }
 
 /// The variables of a group of the older layout, in its order.
@@ -350,15 +356,15 @@ impl Weights {
     }
 
     fn array(&self, path: &str) -> Result<Option<Array>> {
-        if let Some((shape, values)) = self.arrays.borrow().get(path)
-            && let Some(values) = values.upgrade()
+        if let Some(known) = self.arrays.borrow().get(path)
+            && let Some(values) = known.values.upgrade()
         {
-            return Ok(Some(Array { shape: shape.clone(), values }));
+            return Ok(Some(Array { shape: known.shape.clone(), values }));
         }
         let found = self.hdf5.array(path)?;
         if let Some(found) = &found {
-            let kept = (found.shape.clone(), Arc::downgrade(&found.values));
-            self.arrays.borrow_mut().insert(path.to_owned(), kept);
+            let known = Known { shape: found.shape.clone(), values: Arc::downgrade(&found.values) };
+            self.arrays.borrow_mut().insert(path.to_owned(), known);
         }
         Ok(found)
     }
