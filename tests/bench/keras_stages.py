@@ -1,8 +1,8 @@
 """The Keras stages beside what people write by hand, `local[2]`; part of `make bench`.
 
 `KerasTransformer`: rows of 1,000 floats through three dense layers, beside Spark's `predict_batch_udf`.
-`KerasImageFileTransformer`: files named by a column through MobileNetV2, beside a pandas UDF with Pillow. Each
-way runs in its own process, in turn, round after round; its figure is the median of its rounds' last pass.
+`KerasImageFileTransformer`: files named by a column through MobileNetV2, beside a pandas UDF with Pillow.
+Each way runs in its own process, in turn, round after round; its figure is the median of its rounds' last pass.
 """
 
 import json
@@ -10,7 +10,6 @@ import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import bench
 import process_tree
@@ -54,7 +53,10 @@ def main() -> None:
         for _ in range(ROUNDS):
             for face, runs in found.items():
                 runs.append(run(task, face))
-        medians = {face: [statistics.median(values) for values in zip(*runs, strict=True)] for face, runs in found.items()}
+        medians = {
+            face: [statistics.median(values) for values in zip(*runs, strict=True)]
+            for face, runs in found.items()
+        }
         names = {"jvm": "ours, JVM path", "python": "ours, Python path", "rival": rival}
         print(f"{task}: rows per second, peak MB")
         for face, (rate, peak) in medians.items():

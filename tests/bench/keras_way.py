@@ -1,4 +1,4 @@
-"""One way through a Keras stage, or what is written instead of it, in its own process; prints one line of JSON."""
+"""One way through a Keras stage, or what is written instead of it, in its own process; prints a line."""
 
 import functools
 import json
