@@ -2,7 +2,7 @@
 
 `KerasTransformer`: rows of 1,000 floats through three dense layers, beside Spark's `predict_batch_udf`.
 `KerasImageFileTransformer`: files named by a column through MobileNetV2, beside a pandas UDF with Pillow.
-Each way runs in its own process, in turn, round after round; its figure is the median of its rounds' last pass.
+Each way runs in its own process, round after round; its figure is the median of its rounds' last pass.
 """
 
 import json
