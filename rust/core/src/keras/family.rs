@@ -101,18 +101,9 @@ impl Row {
 
     /// What tells a model up to its layer `layer` from the family: VGG19 is no VGG16.
     pub(super) fn difference(&self, model: &Value, layer: &str) -> Option<String> {
-        self.difference_in(model, layer, |_| true)
-    }
-
-    /// The same by the classes that the family has: others may be refused for what they are.
-    pub(super) fn difference_in_own(&self, model: &Value, layer: &str) -> Option<String> {
-        self.difference_in(model, layer, |class| self.layers.contains_key(class))
-    }
-
-    fn difference_in(&self, model: &Value, layer: &str, counts_in: impl Fn(&str) -> bool) -> Option<String> {
         let counts = model::classes_before(model, layer);
         let classes: BTreeSet<&String> = self.layers.keys().chain(counts.keys()).collect();
-        classes.into_iter().filter(|class| counts_in(class)).find_map(|class| {
+        classes.into_iter().find_map(|class| {
             let count = |counts: &BTreeMap<String, usize>| counts.get(class).copied().unwrap_or(0);
             let (found, expected) = (count(&counts), count(&self.layers));
             // Keras adds one where its published weights want it.

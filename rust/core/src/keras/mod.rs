@@ -140,10 +140,6 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     let alone = own.is_none();
     let model = own.map_or_else(|| row.network(), Ok)?;
     let feature_layer = row.feature_layer_of(&model).ok_or_else(|| no_feature_map(&row, &shown))?;
-    // Before the weights, which take their time.
-    if let Some(difference) = row.difference_in_own(&model, &feature_layer) {
-        return Err(refused(&shown, &difference));
-    }
     // By the table's name it is meant whatever name it has in the file.
     let named = Some(options.feature_layer.as_str()).filter(|name| !name.is_empty());
     let named = named.unwrap_or(&row.feature_layer);
@@ -174,6 +170,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     if built.layers.get(&feature_layer).is_none_or(|tensor| tensor.rank() != 4) {
         return Err(no_feature_map(&row, &shown));
     }
+    // Behind the layers, of which one that is not built is the better reason.
     if let Some(difference) = row.difference(&model, &feature_layer) {
         return Err(refused(&shown, &difference));
     }
