@@ -35,6 +35,9 @@ CALIBRATED_ON = 16
 AT_ONCE = 1 << 30
 """Numbers in memory, at most, while a network is calibrated: the larger it is, the fewer pictures."""
 
+LARGEST_SIDE = 300
+"""Of the pictures that a network is calibrated with."""
+
 RESIDUAL = re.compile(r"(_block\d+_3_(bn|conv)|project_bn)$", re.IGNORECASE)
 """The last layers of blocks of ResNets, MobileNets and EfficientNets, which are added to their input."""
 
@@ -57,10 +60,21 @@ def network(row: NamedModel, **arguments: Any) -> Any:
             layer.set_weights(
                 [_weight(w.path.rsplit("/", 1)[-1], layer, w.shape, rng) for w in layer.weights]
             )
+    # A large network learns the same from smaller pictures.
+    is_large = model.inputs[0].shape[1] > LARGEST_SIDE
+    smaller = {"input_shape": (224, 224, 3), "classifier_activation": None, **arguments}
+    calibrated = _built(row, **smaller) if is_large else model
+    _put(calibrated, model.get_weights())
+    calibrate(calibrated, row, rng)
+    _put(model, calibrated.get_weights())
+    return model
+
+
+def _put(model: Any, weights: list[npt.NDArray[Any]]) -> None:
+    model.set_weights(weights)
+    for layer in model.layers:
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()  # Normalization computes with a copy of its weights.
-    calibrate(model, row, rng)
-    return model
 
 
 def _built(row: NamedModel, **arguments: Any) -> Any:
@@ -213,6 +227,8 @@ def _plain_weight(
     if name in ("kernel", "pointwise_kernel", "depthwise_kernel"):
         is_depthwise = name == "depthwise_kernel" or type(layer).__name__ == "DepthwiseConv2D"
         fan_in = np.prod(shape[:2]) if is_depthwise else np.prod(shape[:-1])
+        if layer.name == "block1_conv1":  # VGG has no batch norm that would bring pixels down.
+            fan_in *= 64**2
         return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / fan_in))
     if type(layer).__name__ == "Normalization":
         values = {"mean": IMAGENET_MEAN, "variance": IMAGENET_DEVIATION**2}
