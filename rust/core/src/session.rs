@@ -19,6 +19,11 @@ use crate::{Error, ErrorKind, Result, runtime};
 const CONFIG: [u8; 18] =
     [0x10, 1, 0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x82, 0x01, 2, 0x70, 1];
 
+/// `graph_options { rewrite_options { memory_optimization: NO_MEM_OPT, disable_tfg_optimizer: true, layout_optimizer: OFF } }`:
+/// passes that copy the graph with its weights once more and change nothing where all runs on the CPU. InceptionV3 takes a
+/// third of the time to its first run without them and 340 MB less at its peak; six networks ran as fast as with them.
+const CPU_OPTIMIZERS: [u8; 11] = [0x52, 9, 0x52, 7, 0x20, 1, 0x80, 0x02, 1, 0x08, 2];
+
 /// Rows of one run, at least, where every run reads large matrices from memory (VGG16: 8 gives a quarter more than 2).
 const LEAST_ROWS_OF_MATRICES: usize = 8;
 const LARGE_MATRICES: usize = 32 << 20;
@@ -75,8 +80,8 @@ impl Session {
             found.collect::<Result<Vec<_>>>()
         };
         let (feeds, fetches) = (places(&feed_names, feeds)?, places(&fetch_names, fetches)?);
-        let session =
-            open(&graph).map_err(|e| refused("TensorFlow cannot open a session.").with_source(e))?;
+        let session = open(&graph, &config())
+            .map_err(|e| refused("TensorFlow cannot open a session.").with_source(e))?;
         let settled = Once::new();
         Ok(Session { session, feeds, fetches, shown: shown.to_owned(), matrices, settled, _weights: weights })
     }
@@ -195,15 +200,20 @@ fn has_shape(dims: &[u64], shape: &[Option<usize>]) -> bool {
         && dims.iter().zip(shape).all(|(dim, side)| side.is_none_or(|side| usize::try_from(*dim) == Ok(side)))
 }
 
-fn open(graph: &Graph) -> std::result::Result<tensorflow::Session, tensorflow::Status> {
+fn open(graph: &Graph, config: &[u8]) -> std::result::Result<tensorflow::Session, tensorflow::Status> {
     let mut options = SessionOptions::new();
-    options.set_config(&CONFIG)?;
+    options.set_config(config)?;
     tensorflow::Session::new(&options, graph)
+}
+
+fn config() -> Vec<u8> {
+    let optimizers = if runs_on_cpu_only() { &CPU_OPTIMIZERS[..] } else { &[] };
+    [&CONFIG, optimizers].concat()
 }
 
 fn runs_on_cpu_only() -> bool {
     static CPU_ONLY: Lazy<bool> = Lazy::new(|| {
-        let devices = open(&Graph::new()).and_then(|session| session.device_list());
+        let devices = open(&Graph::new(), &CONFIG).and_then(|session| session.device_list());
         devices.is_ok_and(|devices| devices.iter().all(|device| device.device_type == "CPU"))
     });
     *CPU_ONLY

@@ -27,7 +27,7 @@ use zip::{CompressionMethod, ZipWriter};
 use crate::bundle::{TENSORS_VERSION, digest_of, hex};
 use crate::named_models::imagenet_labels;
 use crate::options::KerasOptions;
-use crate::{Error, ErrorKind, Options, Result, pool};
+use crate::{Error, ErrorKind, Options, Result, pool, runtime};
 use family::Row;
 use file::KerasFile;
 use ir::{DTYPES, Graph, Tensor};
@@ -60,9 +60,12 @@ struct Output {
 pub fn convert(options: &Options) -> Result<()> {
     let options = KerasOptions::parse(options)?;
     // Sizes that no network has may overflow where they are multiplied: that fails as a defect, it does not end the process.
-    pool::guarded(|| {
+    let converted = pool::guarded(|| {
         if options.model_name.is_empty() { convert_tensors(&options) } else { convert_named(&options) }
-    })
+    });
+    // The weights were here; the driver may live for days.
+    runtime::return_freed_memory();
+    converted
 }
 
 /// A model of any kind.
