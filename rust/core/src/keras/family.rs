@@ -6,7 +6,7 @@ use std::io::Cursor;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::model;
+use super::config;
 use crate::named_models::named_models;
 use crate::{Error, ErrorKind, Result};
 
@@ -85,12 +85,12 @@ impl Row {
     /// those the one counts that has the same layers before it.
     pub(super) fn feature_layer_of(&self, model: &Value) -> Option<String> {
         let counted = without_number(&self.feature_layer);
-        let mut alike: Vec<&str> = model::layers(model)
-            .filter(|(name, class)| without_number(name) == counted && model::snake_case(class) == counted)
+        let mut alike: Vec<&str> = config::layers(model)
+            .filter(|(name, class)| without_number(name) == counted && config::snake_case(class) == counted)
             .map(|(name, _)| name)
             .collect();
         if alike.is_empty() {
-            let mut named = model::layers(model).map(|(name, _)| name);
+            let mut named = config::layers(model).map(|(name, _)| name);
             return named.find(|name| *name == self.feature_layer).map(str::to_owned);
         }
         // In most models it is the last or near to it.
@@ -101,7 +101,7 @@ impl Row {
 
     /// What tells a model up to its layer `layer` from the family: VGG19 is no VGG16.
     pub(super) fn difference(&self, model: &Value, layer: &str) -> Option<String> {
-        let counts = model::classes_before(model, layer);
+        let counts = config::classes_before(model, layer);
         let classes: BTreeSet<&String> = self.layers.keys().chain(counts.keys()).collect();
         classes.into_iter().find_map(|class| {
             let count = |counts: &BTreeMap<String, usize>| counts.get(class).copied().unwrap_or(0);

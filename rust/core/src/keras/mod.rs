@@ -1,6 +1,7 @@
 //! Keras files without Keras: from `.keras` or `.h5` to a bundle.
 
 mod calls;
+mod config;
 mod emit;
 mod family;
 mod file;
@@ -150,7 +151,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     let layers = [feature_layer.as_str(), chosen];
     let mut wanted = Wanted { size, layers: &layers, outputs: true, scaled: None };
     if alone {
-        let (all, without_top) = model::owners(&model, &feature_layer);
+        let (all, without_top) = config::owners(&model, &feature_layer);
         wanted.outputs = file.weights.match_layers(&all, &without_top, row.layers_behind_features())?;
     }
     if let (true, true, Some(factors)) = (alone, options.published, row.published_rescaling.as_deref()) {
