@@ -1,21 +1,15 @@
 """One way through a Keras stage, or what is written instead of it, in its own process; prints a line."""
 
-import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import rivals
 import way
-from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, FloatType
 
 WIDTHS = {"rows": 10, "files": 1000}
 
@@ -48,28 +42,9 @@ def ours(frame: DataFrame, model: str, settings: dict[str, Any]) -> DataFrame:
     ).transform(frame)
 
 
-@functools.cache
-def predictor(model: str, batch: int) -> Callable[[np.ndarray], np.ndarray]:
-    opened = rivals.keras_model(model, 0)
-    return functools.partial(opened.predict, batch_size=batch, verbose=0)
-
-
 def rival(frame: DataFrame, model: str, settings: dict[str, Any]) -> DataFrame:
-    batch = settings["batch"]
-    if settings["task"] == "rows":
-        make = functools.partial(predictor, model, batch)
-        score = predict_batch_udf(
-            make, return_type=ArrayType(FloatType()), batch_size=batch, input_tensor_shapes=[[1000]]
-        )
-        return frame.select(score("numbers").alias("scores"))
-
-    @F.pandas_udf("array<float>")
-    def scores(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
-        predict = predictor(model, batch)
-        for uris in batches:
-            yield pd.Series(list(predict(np.stack([rivals.pillow(Path(uri).read_bytes()) for uri in uris]))))
-
-    return frame.select(scores("uri").alias("scores"))
+    way = {"rows": rivals.keras_rows, "files": rivals.keras_files}[settings["task"]]
+    return way(frame, model, settings["batch"])
 
 
 def main() -> None:

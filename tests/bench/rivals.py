@@ -1,18 +1,21 @@
-"""What people write by hand today, each as well as it can be written; `way.py` runs it in Spark's workers.
+"""What people write by hand today, each as well as it can be written; run in Spark's workers.
 
-Every way turns the column `content` into the column `scores`, array<float> of 1,000. Models are opened once
-per worker.
+Every way turns one column into the column `scores`, array<float>. Models are opened once per worker. Its
+functions are importable there, since a cached one cannot travel by value.
 """
 
 import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, FloatType
 
 SIDE = 224
 
@@ -46,6 +49,39 @@ def keras_predict(photos: DataFrame, model: str, threads: int, batch: int) -> Da
             yield pd.Series(list(opened.predict(pictures, batch_size=batch, verbose=0)))
 
     return photos.select(scores("content").alias("scores"))
+
+
+@functools.cache
+def keras_predictor(model: str, batch: int) -> Callable[[np.ndarray], np.ndarray]:
+    opened = keras_model(model, 0)
+
+    def predict(inputs: np.ndarray) -> np.ndarray:  # Spark counts its parameters.
+        return opened.predict(inputs, batch_size=batch, verbose=0)
+
+    return predict
+
+
+def keras_rows(frame: DataFrame, model: str, batch: int) -> DataFrame:
+    """Spark's `predict_batch_udf` on rows of 1,000 numbers."""
+    score = predict_batch_udf(
+        functools.partial(keras_predictor, model, batch),
+        return_type=ArrayType(FloatType()),
+        batch_size=batch,
+        input_tensor_shapes=[[1000]],
+    )
+    return frame.select(score("numbers").alias("scores"))
+
+
+def keras_files(frame: DataFrame, model: str, batch: int) -> DataFrame:
+    """pandas UDF over names of files + Pillow + `keras.predict`."""
+
+    @F.pandas_udf("array<float>")
+    def scores(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        predict = keras_predictor(model, batch)
+        for uris in batches:
+            yield pd.Series(list(predict(np.stack([pillow(Path(uri).read_bytes()) for uri in uris]))))
+
+    return frame.select(scores("uri").alias("scores"))
 
 
 @functools.cache
