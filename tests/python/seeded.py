@@ -32,11 +32,11 @@ IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 CALIBRATED_ON = 16
 """Pictures: with few, a channel that they hardly excite gets a gain that blows up rounding errors."""
 
-AT_ONCE = 1 << 30
-"""Numbers in memory, at most, while a network is calibrated: the larger it is, the fewer pictures."""
+AT_ONCE = 1 << 28
+"""Numbers, at most, in a layer's output while a network is calibrated: a large one sees fewer pictures."""
 
-LARGEST_SIDE = 300
-"""Of the pictures that a network is calibrated with."""
+LEAST_VARIANCE = 0.5
+"""Of a channel, beside the median: one that is nearly constant gets a gain that blows up rounding errors."""
 
 RESIDUAL = re.compile(r"(_block\d+_3_(bn|conv)|project_bn)$", re.IGNORECASE)
 """The last layers of blocks of ResNets, MobileNets and EfficientNets, which are added to their input."""
@@ -55,26 +55,15 @@ def network(row: NamedModel, **arguments: Any) -> Any:
         keras.layers.Add()
     model = _built(row, classifier_activation=None, **arguments)
     rng = np.random.default_rng(zlib.crc32(row.name.encode()))
+    blocks = sum(type(layer).__name__ == "Add" for layer in model.layers)
     for layer in model.layers:
         if layer.weights:
-            layer.set_weights(
-                [_weight(w.path.rsplit("/", 1)[-1], layer, w.shape, rng) for w in layer.weights]
-            )
-    # A large network learns the same from smaller pictures.
-    is_large = model.inputs[0].shape[1] > LARGEST_SIDE
-    smaller = {"input_shape": (224, 224, 3), "classifier_activation": None, **arguments}
-    calibrated = _built(row, **smaller) if is_large else model
-    _put(calibrated, model.get_weights())
-    calibrate(calibrated, row, rng)
-    _put(model, calibrated.get_weights())
-    return model
-
-
-def _put(model: Any, weights: list[npt.NDArray[Any]]) -> None:
-    model.set_weights(weights)
-    for layer in model.layers:
+            values = [_weight(w.path.rsplit("/", 1)[-1], layer, w.shape, rng, blocks) for w in layer.weights]
+            layer.set_weights(values)
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()  # Normalization computes with a copy of its weights.
+    calibrate(model, row, rng)
+    return model
 
 
 def _built(row: NamedModel, **arguments: Any) -> Any:
@@ -159,21 +148,38 @@ def keras_outputs(model: Any, row: NamedModel, pixels: Pixels) -> Outputs:
 
 
 def calibrate(model: Any, row: NamedModel, rng: np.random.Generator) -> None:
-    """Gives every batch norm the statistics of what it sees; no dropout, it would differ from run to run."""
+    """Gives every batch norm the statistics of what it sees, in full size: smaller pictures have others."""
     norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
-    drops = [layer for layer in model.layers if type(layer).__name__ == "Dropout"]
-    kept = [(layer, "momentum", layer.momentum) for layer in norms] + [(d, "rate", d.rate) for d in drops]
+    if not norms:
+        return
+    momenta = [layer.momentum for layer in norms]
     height, width = (int(n) for n in model.inputs[0].shape[1:3])
-    for layer, name, _ in kept:
-        setattr(layer, name, 0.0)
-    if norms:
-        # Keras holds the output of every layer until the end.
-        floats = sum(int(np.prod(layer.output.shape[1:])) for layer in model.layers)
-        count = max(1, min(CALIBRATED_ON, AT_ONCE // floats))
-        seen = np.stack([resized(photograph(rng, i), height, width) for i in range(count)])
-        model(preprocess(row, seen), training=True)
-    for layer, name, value in kept:
-        setattr(layer, name, value)
+    largest = max(int(np.prod(layer.output.shape[1:])) for layer in model.layers)
+    count = max(1, min(CALIBRATED_ON, AT_ONCE // largest))
+    seen = np.stack([resized(photograph(rng, i), height, width) for i in range(count)])
+    for layer in norms:
+        layer.momentum = 0.0
+    _train(model, preprocess(row, seen))
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+        variance = np.asarray(layer.moving_variance)
+        layer.moving_variance.assign(np.maximum(variance, LEAST_VARIANCE * np.median(variance)))
+
+
+def _train(model: Any, pictures: Floats) -> None:
+    """A pass in which batch norms learn. Keras' own holds the output of every layer until the end."""
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    nodes = [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
+    last = {id(tensor): node for node in nodes for tensor in node.input_tensors}
+    values: dict[int, Any] = {id(model.inputs[0]): pictures}
+    for node in nodes:
+        arguments, choices = node.arguments.fill_in(values)
+        if type(node.operation).__name__ == "BatchNormalization":
+            choices["training"] = True
+        values[id(node.outputs[0])] = node.operation(*arguments, **choices)
+        for tensor in node.input_tensors:
+            if last[id(tensor)] is node:
+                values.pop(id(tensor), None)
 
 
 def preprocess(row: NamedModel, pixels: Pixels) -> Floats:
@@ -212,12 +218,15 @@ def png(pixels: Pixels) -> bytes:
     return file.getvalue()
 
 
-def _weight(name: str, layer: Any, shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[Any]:
+def _weight(
+    name: str, layer: Any, shape: tuple[int, ...], rng: np.random.Generator, blocks: int
+) -> npt.NDArray[Any]:
     values = _plain_weight(name, layer, shape, rng)
     if name in ("gamma", "kernel") and RESIDUAL.search(layer.name):
-        # The deeper, the more a rounding error grows, unless what a block adds is small, as in a trained one.
-        # Keras' own two ways to compute ResNet50, eagerly and as a graph, differ by 4e-5 else, so by 4e-6.
-        return values * np.float32(0.25)
+        # The deeper, the more a rounding error grows, unless what all blocks add together is as large as what
+        # they add it to. Keras' own two ways to compute ResNet50, eagerly and as a graph, differ by 4e-5
+        # else, so by 4e-6.
+        return values / np.float32(np.sqrt(max(1, blocks)))
     return values
 
 

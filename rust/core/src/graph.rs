@@ -21,6 +21,7 @@ pub(crate) struct GraphFile {
 }
 
 /// The nodes that run for some outputs, checked.
+#[derive(Clone)]
 pub(crate) struct Closure {
     pub(crate) def: GraphDef,
     pub(crate) feeds: Vec<TensorName>,

@@ -11,7 +11,7 @@ use crate::graph::{Closure, GraphFile};
 use crate::image::Packer;
 use crate::metrics::{Counters, Metrics};
 use crate::options::{Asked, ModelOptions, NetworkOptions, PicturesOptions, Task, TensorsOptions};
-use crate::pictures::{self, Answer, Pictures};
+use crate::pictures::{self, Answer, PICTURES_OF_A_RUN, Pictures};
 use crate::pool;
 use crate::session::Session;
 use crate::task::{self, Fetch};
@@ -94,7 +94,7 @@ fn network(bundle: Bundle, digest: String, asked: &NetworkOptions) -> Result<(Le
     let (packer, input) = (Packer::new(spec, asked.pictures), [spec.height, spec.width, spec.channels]);
     let feeds = vec![picture_port(&manifest.input.tensor, &input)];
     let fetches = vec![picture_port(&fetch.output.tensor, &fetch.output.shape)];
-    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::picture_closure)?;
+    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::picture_closure, PICTURES_OF_A_RUN)?;
     Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, input, fetch, answer)))))
 }
 
@@ -110,7 +110,7 @@ fn pictures(bundle: Bundle, digest: String, asked: &PicturesOptions) -> Result<(
     let (packer, sides) = (Packer::new(spec, asked.pictures), [spec.height, spec.width, spec.channels]);
     let feeds = vec![picture_port(&input.tensor, &sides)];
     let fetches = vec![picture_port(&fetch.output.tensor, &fetch.output.shape)];
-    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::picture_closure)?;
+    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::picture_closure, PICTURES_OF_A_RUN)?;
     Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, sides, fetch, answer)))))
 }
 
@@ -124,7 +124,7 @@ fn tensors(bundle: Bundle, digest: String, asked: &TensorsOptions) -> Result<(Le
         ports.iter().filter_map(|port| Some((spec(port)?.tensor.clone(), port.clone()))).collect()
     };
     let (feeds, fetches) = (tensors(inputs, &chosen.inputs), tensors(outputs, &chosen.outputs));
-    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::closure)?;
+    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::closure, chosen.usual_rows())?;
     Ok((lease, Kind::Tensors(Arc::new(chosen))))
 }
 
@@ -137,15 +137,15 @@ fn picture_port(tensor: &str, shape: &[usize]) -> (String, Port) {
 /// What runs of a graph for given tensors to feed and to fetch.
 type Close = fn(&GraphFile, &[String], &[String]) -> Result<Closure>;
 
-/// The session that feeds and fetches these tensors, loaded where it is not yet.
-fn lease(mut bundle: Bundle, key: Key, close: Close) -> Result<Lease> {
+/// The session that feeds and fetches these tensors, loaded where it is not yet; its runs usually have so many rows.
+fn lease(mut bundle: Bundle, key: Key, close: Close, usual_rows: usize) -> Result<Lease> {
     let (feeds, feed_ports): (Vec<String>, Vec<Port>) = key.feeds.iter().cloned().unzip();
     let (fetches, fetch_ports): (Vec<String>, Vec<Port>) = key.fetches.iter().cloned().unzip();
     cache::lease(key, move || {
         let graph = GraphFile::parse(bundle.graph()?, bundle.shown())?;
         let closure = close(&graph, &feeds, &fetches)?;
         drop(graph);
-        Session::new(closure, &feed_ports, &fetch_ports, bundle.shown())
+        Session::new(closure, (&feed_ports, &fetch_ports), usual_rows, bundle.shown())
     })
 }
 

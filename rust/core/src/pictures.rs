@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, Result};
 /// Pictures of one run: two callers, each with few pictures, are fastest where the values between two layers stay in
 /// the caches (MobileNetV2: 2 gives a tenth more than 4 or 1, a seventh more than 8; ResNet50, InceptionV3: 1 to 8
 /// differ by less than 5 %).
-const PICTURES_OF_A_RUN: usize = 2;
+pub(crate) const PICTURES_OF_A_RUN: usize = 2;
 
 /// How pictures get into a graph, and what is made of what comes out.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ pub(crate) fn run(
         pictures: pictures.clone(),
         column: PictureColumn::try_new(column.clone())?,
         rows,
-        size: live.session()?.least_rows(PICTURES_OF_A_RUN),
+        size: live.session()?.rows_of_a_run(PICTURES_OF_A_RUN),
     };
     let (mut values, mut errors) = (Vec::with_capacity(size), Vec::with_capacity(rows));
     for piece in pieces::run(work, threads)? {

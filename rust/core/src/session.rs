@@ -9,26 +9,38 @@ use tensorflow::{
 };
 
 use crate::graph::{Closure, TensorName};
+use crate::optimized;
 use crate::values::{Port, Values};
 use crate::weights::{self, MappedWeights};
 use crate::{Error, ErrorKind, Result, runtime};
 
-/// `ConfigProto { intra_op_parallelism_threads: 1, inter_op_parallelism_threads: -1, experimental {
-/// disable_output_partition_graphs: true } }`: a run stays on the thread that asks for it, so runs side by side scale
-/// and a lone run never waits for a pool; one copy fewer of the graph with its weights.
-const CONFIG: [u8; 18] =
-    [0x10, 1, 0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x82, 0x01, 2, 0x70, 1];
+/// `ConfigProto { intra_op_parallelism_threads: 1, inter_op_parallelism_threads: -1 }`: a run stays on the thread that asks
+/// for it, so runs side by side scale and a lone run never waits for a pool.
+pub(crate) const THREADS: [u8; 13] =
+    [0x10, 1, 0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+
+/// `experimental { disable_output_partition_graphs: true }`: one copy fewer of the graph with its weights.
+pub(crate) const UNTRACED: [u8; 5] = [0x82, 0x01, 2, 0x70, 1];
 
 /// `graph_options { rewrite_options { memory_optimization: NO_MEM_OPT, disable_tfg_optimizer: true, layout_optimizer: OFF } }`:
 /// passes that copy the graph with its weights once more and change nothing where all runs on the CPU. InceptionV3 takes a
 /// third of the time to its first run without them and 340 MB less at its peak; six networks ran as fast as with them.
 const CPU_OPTIMIZERS: [u8; 11] = [0x52, 9, 0x52, 7, 0x20, 1, 0x80, 0x02, 1, 0x08, 2];
 
+/// `RunOptions { output_partition_graphs: true }`.
+const WITH_GRAPHS: [u8; 2] = [0x28, 1];
+
 /// Rows of one run, at least, where every run reads large matrices from memory (VGG16: 8 gives a quarter more than 2).
 const LEAST_ROWS_OF_MATRICES: usize = 8;
 const LARGE_MATRICES: usize = 32 << 20;
 
 const MAX_GRAPH_BYTES: usize = i32::MAX as usize;
+
+/// Bytes of kernels from which `optimized` is worth its second session.
+const LARGE_KERNELS: usize = 8 << 20;
+
+/// Of the tensors that are fed, and of those that are fetched.
+pub(crate) type Ports<'a> = (&'a [Port], &'a [Port]);
 
 /// A loaded graph; runs may go side by side.
 #[derive(Debug)]
@@ -41,8 +53,6 @@ pub(crate) struct Session {
     matrices: usize,
     /// Whether the first run, in which TensorFlow optimizes the graph, is over.
     settled: Once,
-    /// After `session`: it is closed first.
-    _weights: Option<MappedWeights>,
 }
 
 /// Where a tensor that is fed or fetched is in the graph; `None` for an input that nothing asked for needs.
@@ -53,15 +63,55 @@ struct Place {
 }
 
 impl Session {
-    /// Gives the graph to TensorFlow. `feeds` and `fetches` say what each of the closure's tensors holds.
-    pub(crate) fn new(closure: Closure, feeds: &[Port], fetches: &[Port], shown: &str) -> Result<Session> {
+    /// Gives the graph to TensorFlow. `ports` say what each of the tensors holds that the closure is fed and asked for; runs
+    /// usually have `usual_rows`.
+    pub(crate) fn new(closure: Closure, ports: Ports<'_>, usual_rows: usize, shown: &str) -> Result<Session> {
+        // For a GPU weights would cross over in every run.
+        if !runs_on_cpu_only() {
+            return Session::over(closure, ports, &[&THREADS[..], &UNTRACED].concat(), &[], shown);
+        }
+        if weights::bytes_of_kernels(&closure.def) >= LARGE_KERNELS {
+            match optimized::session(&closure, ports, usual_rows, shown) {
+                Ok(session) => return Ok(session),
+                Err(error) => log::info!("The kernels of {shown} stay constants: {}", error.report()),
+            }
+        }
+        let Closure { mut def, feeds, fetches } = closure;
+        let weights = weights::map(&mut def, false);
+        let fill = weights::hold(&mut def);
+        let config = [&THREADS[..], &UNTRACED, &CPU_OPTIMIZERS].concat();
+        let session = Session::over(Closure { def, feeds, fetches }, ports, &config, &fill, shown)?;
+        Ok(session.reading(&weights))
+    }
+
+    /// Every run reads the matrices among these weights.
+    pub(crate) fn reading(mut self, weights: &MappedWeights) -> Session {
+        self.matrices = weights.matrices;
+        self
+    }
+
+    /// A run, and its serialised `RunMetadata` with the graph that ran.
+    pub(crate) fn traced(&self, inputs: &[Values]) -> Result<(Vec<Values>, Vec<u8>)> {
+        let mut run = SessionRunArgs::new();
+        run.set_run_options(&WITH_GRAPHS);
+        run.set_request_metadata(true);
+        let outputs = self.run_with(&mut run, inputs)?;
+        let metadata = run.get_metadata().map(<[u8]>::to_vec);
+        Ok((outputs, metadata.ok_or_else(|| self.failed("it gave no metadata."))?))
+    }
+
+    /// A session over a graph as it is, in which the operations of the names in `fill` have run.
+    pub(crate) fn over(
+        closure: Closure,
+        (feeds, fetches): Ports<'_>,
+        config: &[u8],
+        fill: &[String],
+        shown: &str,
+    ) -> Result<Session> {
         let refused = |what: &str| {
             Error::new(ErrorKind::InvalidModel, format!("Cannot use the bundle {shown}: {what}"))
         };
-        let Closure { mut def, feeds: feed_names, fetches: fetch_names } = closure;
-        // For a GPU they would cross over in every run.
-        let weights = runs_on_cpu_only().then(|| weights::map(&mut def));
-        let matrices = weights.as_ref().map_or(0, MappedWeights::bytes);
+        let Closure { def, feeds: feed_names, fetches: fetch_names } = closure;
         let bytes = def.encode();
         let needed: HashSet<String> = def.nodes.into_iter().map(|node| node.name).collect();
         if bytes.len() > MAX_GRAPH_BYTES {
@@ -80,14 +130,22 @@ impl Session {
             found.collect::<Result<Vec<_>>>()
         };
         let (feeds, fetches) = (places(&feed_names, feeds)?, places(&fetch_names, fetches)?);
-        let session = open(&graph, &config())
-            .map_err(|e| refused("TensorFlow cannot open a session.").with_source(e))?;
-        let settled = Once::new();
-        Ok(Session { session, feeds, fetches, shown: shown.to_owned(), matrices, settled, _weights: weights })
+        let session =
+            open(&graph, config).map_err(|e| refused("TensorFlow cannot open a session.").with_source(e))?;
+        if !fill.is_empty() {
+            let mut run = SessionRunArgs::new();
+            for name in fill {
+                let operation = graph.operation_by_name_required(name);
+                run.add_target(&operation.map_err(|e| refused("a variable is missing.").with_source(e))?);
+            }
+            session.run(&mut run).map_err(|e| refused("its weights cannot be read.").with_source(e))?;
+        }
+        let (shown, settled) = (shown.to_owned(), Once::new());
+        Ok(Session { session, feeds, fetches, shown, matrices: 0, settled })
     }
 
     /// How many rows a run has at least: `usual`, and more where each run reads large matrices.
-    pub(crate) fn least_rows(&self, usual: usize) -> usize {
+    pub(crate) fn rows_of_a_run(&self, usual: usize) -> usize {
         if self.matrices > LARGE_MATRICES { usual.max(LEAST_ROWS_OF_MATRICES) } else { usual }
     }
 
@@ -110,22 +168,25 @@ impl Session {
 
     /// Runs the graph on a tensor for each input: a tensor for each output. The first dimension of all is the rows.
     pub(crate) fn run(&self, inputs: &[Values]) -> Result<Vec<Values>> {
+        self.run_with(&mut SessionRunArgs::new(), inputs)
+    }
+
+    fn run_with<'a>(&self, run: &mut SessionRunArgs<'a>, inputs: &'a [Values]) -> Result<Vec<Values>> {
         if inputs.len() != self.feeds.len() {
             return Err(self.failed(&format!("{} tensors were offered.", inputs.len())));
         }
         let mut rows = 0;
-        let mut run = SessionRunArgs::new();
         for (place, input) in self.feeds.iter().zip(inputs) {
             rows = self.check_input(&place.port, input.dims())?;
             if let Some((operation, index)) = &place.output {
-                input.feed(&mut run, operation, *index);
+                input.feed(run, operation, *index);
             }
         }
         let tokens: Vec<_> =
-            self.fetches.iter().map(|place| self.request(&mut run, place)).collect::<Result<_>>()?;
-        self.run_once(&mut run)?;
+            self.fetches.iter().map(|place| self.request(run, place)).collect::<Result<_>>()?;
+        self.run_once(run)?;
         let taken = self.fetches.iter().zip(tokens).map(|(Place { port, .. }, token)| {
-            let output = Values::fetch(&mut run, token, port.dtype).map_err(|e| self.unread(port, e))?;
+            let output = Values::fetch(run, token, port.dtype).map_err(|e| self.unread(port, e))?;
             self.check_output(port, output.dims(), rows)?;
             Ok(output)
         });
@@ -206,14 +267,9 @@ fn open(graph: &Graph, config: &[u8]) -> std::result::Result<tensorflow::Session
     tensorflow::Session::new(&options, graph)
 }
 
-fn config() -> Vec<u8> {
-    let optimizers = if runs_on_cpu_only() { &CPU_OPTIMIZERS[..] } else { &[] };
-    [&CONFIG, optimizers].concat()
-}
-
 fn runs_on_cpu_only() -> bool {
     static CPU_ONLY: Lazy<bool> = Lazy::new(|| {
-        let devices = open(&Graph::new(), &CONFIG).and_then(|session| session.device_list());
+        let devices = open(&Graph::new(), &THREADS).and_then(|session| session.device_list());
         devices.is_ok_and(|devices| devices.iter().all(|device| device.device_type == "CPU"))
     });
     *CPU_ONLY

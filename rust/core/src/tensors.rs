@@ -52,14 +52,13 @@ impl Tensors {
         Ok(chosen)
     }
 
-    /// How many rows of a batch make one run.
-    fn rows_of_a_run(&self, live: &Live) -> Result<usize> {
+    /// How many rows of a batch make one run, unless the session wants more.
+    pub(crate) fn usual_rows(&self) -> usize {
         let bytes = |ports: &[Port]| -> usize {
             ports.iter().map(|port| port.least_values().saturating_mul(port.dtype.size())).sum()
         };
         let row = bytes(&self.inputs).max(bytes(&self.outputs)).max(1);
-        let least = live.session()?.least_rows(LEAST_ROWS_OF_A_RUN);
-        Ok((BYTES_OF_A_RUN / row).clamp(least, MOST_ROWS_OF_A_RUN))
+        (BYTES_OF_A_RUN / row).clamp(LEAST_ROWS_OF_A_RUN, MOST_ROWS_OF_A_RUN)
     }
 }
 
@@ -105,7 +104,7 @@ pub(crate) fn run(
         tensors: tensors.clone(),
         feeds: feeds.collect::<Result<_>>()?,
         rows,
-        size: tensors.rows_of_a_run(live)?,
+        size: live.session()?.rows_of_a_run(tensors.usual_rows()),
     };
     let (mut runs, mut errors) = (Vec::new(), Vec::with_capacity(rows));
     for outcome in pieces::run(work, threads)? {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tensorflow::{DataType, FetchToken, Operation, SessionRunArgs, Tensor};
+use tensorflow::{DataType, FetchToken, Operation, SessionRunArgs, Tensor, TensorType};
 
 /// The type of a tensor's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,6 +89,9 @@ impl Port {
     }
 }
 
+/// By how much numbers may differ, beside the largest, that were summed in another order.
+const ROUNDING: f32 = 1e-4;
+
 /// A tensor, by the type of its numbers.
 #[derive(Debug)]
 pub(crate) enum Values {
@@ -129,6 +132,30 @@ impl Values {
 
     pub(crate) fn dims(&self) -> &[u64] {
         each!(self, tensor => tensor.dims())
+    }
+
+    /// Whether each row is that of `row`, a tensor of one row, but for rounding.
+    pub(crate) fn repeats(&self, row: &Values) -> bool {
+        fn same<T: TensorType>(rows: &Tensor<T>, row: &Tensor<T>, equal: impl Fn(&T, &T) -> bool) -> bool {
+            rows.dims().get(1..) == row.dims().get(1..)
+                && (row.is_empty()
+                    || rows.chunks(row.len()).all(|each| each.iter().zip(&**row).all(|(a, b)| equal(a, b))))
+        }
+        match (self, row) {
+            (Values::Float32(rows), Values::Float32(row)) => {
+                let largest = row.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                same(rows, row, |a, b| (a - b).abs() <= ROUNDING * largest)
+            }
+            (Values::Float64(rows), Values::Float64(row)) => {
+                let largest = row.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+                same(rows, row, |a, b| (a - b).abs() <= f64::from(ROUNDING) * largest)
+            }
+            (Values::Int32(rows), Values::Int32(row)) => same(rows, row, i32::eq),
+            (Values::Int64(rows), Values::Int64(row)) => same(rows, row, i64::eq),
+            (Values::Uint8(rows), Values::Uint8(row)) => same(rows, row, u8::eq),
+            (Values::Bool(rows), Values::Bool(row)) => same(rows, row, bool::eq),
+            _ => false,
+        }
     }
 
     /// Gives the tensor to a run as the value of one of the graph's outputs.

@@ -1,32 +1,95 @@
-//! Large matrices of a graph in sealed memory files, which TensorFlow maps whenever it multiplies by them.
+//! Large weights of a graph in memory once: in sealed memory files, which TensorFlow maps into variables.
 //!
-//! Of a constant it keeps a copy in the graph, the session, the optimizer's result and the kernel: VGG16 (553 MB) takes
-//! 4 GB and, while it is optimized, 9 GB. Mapped, its matrices are in memory once. Kernels of convolutions stay
-//! constants: oneDNN brings those into its own order once, but anew in every run if they come from a file.
+//! Of a constant TensorFlow keeps a copy in the graph, the session, the optimizer's result and the kernel: VGG16 (553 MB) takes
+//! 4 GB and, while it is optimized, 9 GB. A variable's value is in none of them.
 
-use crate::graph::proto::GraphDef;
+use std::collections::HashSet;
+#[cfg(all(target_os = "linux", target_endian = "little"))]
+use std::os::fd::OwnedFd;
 
-/// Keeps the files open; to be dropped after the session.
+use bytes::Bytes;
+
+use crate::graph::input_node;
+use crate::graph::proto::{DT_FLOAT, GraphDef, NodeDef, text_attr, type_attr};
+
+/// The files that a graph's `ImmutableConst`s map; to be kept until `fill` has run.
 #[derive(Debug, Default)]
 pub(crate) struct MappedWeights {
-    #[cfg(target_os = "linux")]
-    _files: Vec<std::os::fd::OwnedFd>,
-    bytes: usize,
-}
-
-impl MappedWeights {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
+    #[cfg(all(target_os = "linux", target_endian = "little"))]
+    _files: Vec<OwnedFd>,
+    /// Bytes of the matrices among them, which every run reads.
+    pub(crate) matrices: usize,
+    /// Bytes of the kernels of convolutions among them.
+    pub(crate) kernels: usize,
 }
 
 #[cfg(not(all(target_os = "linux", target_endian = "little")))]
-pub(crate) fn map(_: &mut GraphDef) -> MappedWeights {
+pub(crate) fn map(_: &mut GraphDef, _: bool) -> MappedWeights {
     MappedWeights::default()
 }
 
 #[cfg(all(target_os = "linux", target_endian = "little"))]
 pub(crate) use linux::map;
+
+/// Whether a node is a convolution, with its kernel as the second input.
+fn is_convolution(node: &NodeDef) -> bool {
+    matches!(node.op.as_str(), "Conv2D" | "Conv3D" | "DepthwiseConv2dNative")
+        && node.data_type("T") == Some(DT_FLOAT)
+}
+
+/// What the kernels of the graph's convolutions take.
+pub(crate) fn bytes_of_kernels(def: &GraphDef) -> usize {
+    let kernels = second_inputs(def, is_convolution);
+    let constants = def.nodes.iter().filter(|node| node.op == "Const" && kernels.contains(&node.name));
+    constants.filter_map(|node| node.attrs.get("value")).map(Bytes::len).sum()
+}
+
+fn second_inputs(def: &GraphDef, of: impl Fn(&NodeDef) -> bool) -> HashSet<String> {
+    let nodes = def.nodes.iter().filter(|node| of(node));
+    nodes.filter_map(|node| node.inputs.get(1).map(|input| input_node(input).to_owned())).collect()
+}
+
+/// Puts variables in the places of the mapped constants, since an `ImmutableConst` maps its file anew in every run. Gives the
+/// names of the operations that fill them, to be run once: a variable then keeps what its file held.
+pub(crate) fn hold(def: &mut GraphDef) -> Vec<String> {
+    let (mut added, mut fill) = (Vec::new(), Vec::new());
+    for node in def.nodes.iter_mut().filter(|node| node.op == MAPPED) {
+        let [variable, file, assign] =
+            ["variable", "file", "assign"].map(|role| format!("mapped/{role}/{}", node.name));
+        let shape = node.attrs.get("shape").cloned().unwrap_or_default();
+        let float = type_attr(DT_FLOAT);
+        added.push(operation(
+            &variable,
+            "VarHandleOp",
+            &[],
+            [
+                ("dtype", float.clone()),
+                ("shape", shape),
+                ("container", text_attr("")),
+                ("shared_name", text_attr(&variable)),
+            ],
+        ));
+        let read = operation(&node.name, "ReadVariableOp", &[&variable], [("dtype", float.clone())]);
+        let mapped = std::mem::replace(node, read);
+        added.push(NodeDef { name: file.clone(), ..mapped });
+        added.push(operation(&assign, "AssignVariableOp", &[&variable, &file], [("dtype", float)]));
+        fill.push(assign);
+    }
+    def.nodes.extend(added);
+    fill
+}
+
+const MAPPED: &str = "ImmutableConst";
+
+fn operation<const N: usize>(name: &str, op: &str, inputs: &[&str], attrs: [(&str, Bytes); N]) -> NodeDef {
+    NodeDef {
+        name: name.to_owned(),
+        op: op.to_owned(),
+        inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
+        attrs: attrs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        rest: Vec::new(),
+    }
+}
 
 #[cfg(all(target_os = "linux", target_endian = "little"))]
 mod linux {
@@ -38,37 +101,44 @@ mod linux {
     use bytes::Bytes;
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-    use super::{GraphDef, MappedWeights};
-    use crate::graph::input_node;
-    use crate::graph::proto::{DT_FLOAT, NodeDef, shape_attr, text_attr};
+    use super::{MAPPED, MappedWeights, is_convolution, second_inputs};
+    use crate::graph::proto::{DT_FLOAT, GraphDef, NodeDef, shape_attr, text_attr};
 
-    /// Bytes from which a matrix is worth a file, and how many files a session may hold open.
-    const WORTH_A_FILE: usize = 1 << 20;
-    const MAX_FILES: usize = 128;
+    /// Bytes from which a matrix or a kernel is worth a file, and how many files are open at a time.
+    const MATRIX: usize = 1 << 20;
+    const KERNEL: usize = 1 << 18;
+    const MAX_FILES: usize = 256;
 
-    /// Replaces the large constants by which the graph multiplies by `ImmutableConst`; where the system gives no
-    /// memory file, they stay.
-    pub(crate) fn map(def: &mut GraphDef) -> MappedWeights {
-        let factors: HashSet<String> = def
-            .nodes
-            .iter()
-            .filter(|node| node.op == "MatMul")
-            .filter_map(|node| node.inputs.get(1).map(|input| input_node(input).to_owned()))
-            .collect();
+    /// Replaces the large constants by which the graph multiplies by `ImmutableConst`, and the kernels of convolutions where
+    /// that is asked for; where the system gives no memory file, they stay.
+    pub(crate) fn map(def: &mut GraphDef, kernels: bool) -> MappedWeights {
+        let matrices = second_inputs(def, |node| node.op == "MatMul");
+        let kernels = if kernels { second_inputs(def, is_convolution) } else { HashSet::new() };
         let mut found: Vec<(&mut NodeDef, Bytes, Bytes)> = def
             .nodes
             .iter_mut()
-            .filter(|node| node.op == "Const" && factors.contains(&node.name))
-            .filter_map(|node| matrix(node).map(|(shape, content)| (node, shape, content)))
+            .filter(|node| node.op == "Const")
+            .filter_map(|node| {
+                let is_matrix = matrices.contains(&node.name);
+                let wanted = is_matrix || kernels.contains(&node.name);
+                let (shape, content) = wanted.then(|| floats(node)).flatten()?;
+                let least = if is_matrix { MATRIX } else { KERNEL };
+                (content.len() >= least).then_some((node, shape, content))
+            })
             .collect();
         found.sort_by_key(|(_, _, content)| std::cmp::Reverse(content.len()));
-        let (mut files, mut bytes) = (Vec::new(), 0);
+        let mut weights = MappedWeights::default();
         for (node, shape, content) in found.into_iter().take(MAX_FILES) {
             match memory_file(&content) {
                 Ok((file, path)) => {
-                    files.push(file);
-                    bytes += content.len();
-                    node.op = "ImmutableConst".to_owned();
+                    weights._files.push(file);
+                    let sum = if matrices.contains(&node.name) {
+                        &mut weights.matrices
+                    } else {
+                        &mut weights.kernels
+                    };
+                    *sum += content.len();
+                    MAPPED.clone_into(&mut node.op);
                     node.attrs.remove("value");
                     node.attrs.insert("shape".to_owned(), shape_attr(&shape));
                     node.attrs.insert("memory_region_name".to_owned(), text_attr(&path));
@@ -79,16 +149,15 @@ mod linux {
                 }
             }
         }
-        MappedWeights { _files: files, bytes }
+        weights
     }
 
-    /// Shape and content of a large float32 constant that is stored as it lies in memory.
-    fn matrix(node: &NodeDef) -> Option<(Bytes, Bytes)> {
+    /// Shape and content of a float32 constant that is stored as it lies in memory.
+    fn floats(node: &NodeDef) -> Option<(Bytes, Bytes)> {
         let tensor = node.tensor("value")?;
         let values = tensor.dims()?.into_iter().try_fold(1_usize, |product, dim| product.checked_mul(dim))?;
         let whole = values.checked_mul(size_of::<f32>()) == Some(tensor.content.len());
-        (tensor.dtype == DT_FLOAT && whole && tensor.content.len() >= WORTH_A_FILE)
-            .then_some((tensor.shape, tensor.content))
+        (tensor.dtype == DT_FLOAT && whole).then_some((tensor.shape, tensor.content))
     }
 
     /// A file of this content that nobody can change, and the path by which this process opens it.

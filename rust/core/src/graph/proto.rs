@@ -49,6 +49,20 @@ pub(crate) fn text_attr(text: &str) -> Bytes {
     value.finish().into()
 }
 
+/// An `AttrValue` that holds a `DataType` (`type`).
+pub(crate) fn type_attr(data_type: i64) -> Bytes {
+    let mut value = Writer::default();
+    value.int(6, data_type);
+    value.finish().into()
+}
+
+/// An `AttrValue` that is true (`b`).
+pub(crate) fn true_attr() -> Bytes {
+    let mut value = Writer::default();
+    value.int(5, 1);
+    value.finish().into()
+}
+
 /// An `AttrValue` that holds a serialised `TensorShapeProto` (`shape`).
 pub(crate) fn shape_attr(shape: &Bytes) -> Bytes {
     let mut value = Writer::default();
