@@ -41,6 +41,9 @@ LEAST_VARIANCE = 0.5
 RESIDUAL = re.compile(r"(_block\d+_3_(bn|conv)|project_bn)$", re.IGNORECASE)
 """The last layers of blocks of ResNets, MobileNets and EfficientNets, which are added to their input."""
 
+NASNET = re.compile(r"(separable_conv_\d_bn|adjust_bn|normal_bn|reduction_bn)_")
+"""The batch norms of its cells."""
+
 COUNTED_BEFORE = 3
 """Layers without a name of their own that the process has built before: Keras counts on from there."""
 
@@ -244,8 +247,8 @@ def _plain_weight(
         return values[name].reshape(shape) if name in values else np.zeros(shape, np.int32)
     if name in ("gamma", "moving_variance"):
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    if name == "beta" and not getattr(layer, "scale", True):
+    if name == "beta" and (not getattr(layer, "scale", True) or NASNET.match(layer.name)):
         # InceptionV3: 94 layers with half their ReLUs open multiply a rounding error a hundredfold. The error
-        # of merging batch norm is TensorFlow's own optimizer's too, to the bit.
+        # of merging batch norm is TensorFlow's own optimizer's too, to the bit. NASNetLarge has 264.
         return rng.normal(1.0, 0.2, shape).astype(np.float32)
     return rng.normal(0, 0.2, shape).astype(np.float32)
