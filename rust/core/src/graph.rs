@@ -21,7 +21,6 @@ pub(crate) struct GraphFile {
 }
 
 /// The nodes that run for some outputs, checked.
-#[derive(Clone)]
 pub(crate) struct Closure {
     pub(crate) def: GraphDef,
     pub(crate) feeds: Vec<TensorName>,

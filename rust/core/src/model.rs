@@ -142,10 +142,12 @@ fn lease(mut bundle: Bundle, key: Key, close: Close, usual_rows: usize) -> Resul
     let (feeds, feed_ports): (Vec<String>, Vec<Port>) = key.feeds.iter().cloned().unzip();
     let (fetches, fetch_ports): (Vec<String>, Vec<Port>) = key.fetches.iter().cloned().unzip();
     cache::lease(key, move || {
-        let graph = GraphFile::parse(bundle.graph()?, bundle.shown())?;
-        let closure = close(&graph, &feeds, &fetches)?;
-        drop(graph);
-        Session::new(closure, (&feed_ports, &fetch_ports), usual_rows, bundle.shown())
+        let shown = bundle.shown().to_owned();
+        let mut read = || {
+            let graph = GraphFile::parse(bundle.graph()?, &shown)?;
+            close(&graph, &feeds, &fetches)
+        };
+        Session::new(&mut read, (&feed_ports, &fetch_ports), usual_rows, &shown)
     })
 }
 

@@ -24,7 +24,7 @@ const OPTIMIZED: [u8; 12] = [0x52, 10, 0x1a, 3, 0x30, 0x80, 0x08, 0x52, 3, 0x98,
 
 /// A session in which kernels of convolutions are mapped; an error where something is unusual about the graph.
 pub(crate) fn session(
-    closure: &Closure,
+    mut closure: Closure,
     ports: Ports<'_>,
     usual_rows: usize,
     shown: &str,
@@ -33,11 +33,11 @@ pub(crate) fn session(
     let samples =
         |rows: usize| ports.0.iter().map(|port| sample(port, rows)).collect::<Option<Vec<Values>>>();
     let one = samples(1).ok_or_else(|| unusual("a side of an input is open"))?;
-    let mut mapped = closure.clone();
-    let weights = weights::map(&mut mapped.def, true);
+    let (feeds, fetches) = (closure.feeds.clone(), closure.fetches.clone());
+    let weights = weights::map(&mut closure.def, true);
     let config = [&THREADS[..], &TRACED].concat();
-    let (expected, metadata) = Session::over(mapped, ports, &config, &[], shown)?.traced(&one)?;
-    let optimized = read(&metadata, &closure.feeds, &closure.fetches);
+    let (expected, metadata) = Session::over(closure, ports, &config, &[], shown)?.traced(&one)?;
+    let optimized = read(&metadata, &feeds, &fetches);
     let mut optimized = optimized.ok_or_else(|| unusual("the optimized graph is not as expected"))?;
     drop(metadata);
     let fill = weights::hold(&mut optimized.def);

@@ -64,17 +64,24 @@ struct Place {
 
 impl Session {
     /// Gives the graph to TensorFlow. `ports` say what each of the tensors holds that the closure is fed and asked for; runs
-    /// usually have `usual_rows`.
-    pub(crate) fn new(closure: Closure, ports: Ports<'_>, usual_rows: usize, shown: &str) -> Result<Session> {
+    /// usually have `usual_rows`. `read` may be called twice, so that nothing need be kept in case it is.
+    pub(crate) fn new(
+        read: &mut dyn FnMut() -> Result<Closure>,
+        ports: Ports<'_>,
+        usual_rows: usize,
+        shown: &str,
+    ) -> Result<Session> {
+        let mut closure = read()?;
         // For a GPU weights would cross over in every run.
         if !runs_on_cpu_only() {
             return Session::over(closure, ports, &[&THREADS[..], &UNTRACED].concat(), &[], shown);
         }
         if weights::bytes_of_kernels(&closure.def) >= LARGE_KERNELS {
-            match optimized::session(&closure, ports, usual_rows, shown) {
+            match optimized::session(closure, ports, usual_rows, shown) {
                 Ok(session) => return Ok(session),
                 Err(error) => log::info!("The kernels of {shown} stay constants: {}", error.report()),
             }
+            closure = read()?;
         }
         let Closure { mut def, feeds, fetches } = closure;
         let weights = weights::map(&mut def, false);
