@@ -9,7 +9,7 @@ use crate::image::PictureOptions;
 use crate::{Error, ErrorKind, Options, Result};
 
 /// More threads than this are a mistake, not a machine.
-const MAX_THREADS: usize = 4096;
+pub(crate) const MAX_THREADS: usize = 4096;
 
 /// The longest side of a network's input.
 pub(crate) const MAX_SIDE: usize = 16_384;
@@ -93,12 +93,10 @@ impl ModelOptions {
             return Err(refused("model", model, "the path of a bundle file"));
         }
         let task = pairs.take("task")?;
-        let threads = whole("threads", pairs.take("threads")?, 0, MAX_THREADS)?;
+        let threads = pairs.whole("threads", 0, MAX_THREADS)?;
         let asked = match task {
-            "features" | "predictions" | "topK" => {
-                Asked::Network(NetworkOptions::parse(task, pairs, options)?)
-            }
-            "pictures" => Asked::Pictures(PicturesOptions::parse(pairs, options)?),
+            "features" | "predictions" | "topK" => Asked::Network(NetworkOptions::parse(task, pairs)?),
+            "pictures" => Asked::Pictures(PicturesOptions::parse(pairs)?),
             "tensors" => Asked::Tensors(TensorsOptions::parse(pairs)?),
             other => return Err(refused("task", other, "features, predictions, topK, pictures, tensors")),
         };
@@ -107,7 +105,7 @@ impl ModelOptions {
 }
 
 impl NetworkOptions {
-    fn parse(task: &str, mut pairs: Pairs, options: &Options) -> Result<Self> {
+    fn parse(task: &str, mut pairs: Pairs) -> Result<Self> {
         let (pooling, top_k) = (pairs.take("pooling")?, pairs.take("topK")?);
         let task = match task {
             "features" => Task::Features(pooling_of(pooling)?),
@@ -115,34 +113,29 @@ impl NetworkOptions {
             _ => Task::TopK(whole("topK", top_k, 1, usize::MAX)?),
         };
         let labels = pairs.take("labels")?.to_owned();
-        pairs.finish(&PictureOptions::KEYS)?;
-        Ok(NetworkOptions { task, labels, pictures: PictureOptions::parse(options)? })
+        let pictures = PictureOptions::parse(&mut pairs)?;
+        pairs.finish()?;
+        Ok(NetworkOptions { task, labels, pictures })
     }
 }
 
 impl PicturesOptions {
-    fn parse(mut pairs: Pairs, options: &Options) -> Result<Self> {
+    fn parse(mut pairs: Pairs) -> Result<Self> {
         let image = match pairs.take("outputMode")? {
             "values" => false,
             "image" => true,
             other => return Err(refused("outputMode", other, "values, image")),
         };
-        let (height, width) = (pairs.take("height")?, pairs.take("width")?);
-        let size = match [whole("height", height, 0, MAX_SIDE)?, whole("width", width, 0, MAX_SIDE)?] {
-            [0, 0] => None,
-            [0, _] => return Err(refused("height", height, "0 together with the width, or a height for it")),
-            [_, 0] => return Err(refused("width", width, "0 together with the height, or a width for it")),
-            size => Some(size),
-        };
+        let size = pairs.size("height", "width", MAX_SIDE)?;
         let parsed = PicturesOptions {
             output: pairs.take("output")?.to_owned(),
             image,
             channel_order: pairs.take("channelOrder")?.to_owned(),
             normalization: pairs.take("normalization")?.to_owned(),
             size,
-            pictures: PictureOptions::parse(options)?,
+            pictures: PictureOptions::parse(&mut pairs)?,
         };
-        pairs.finish(&PictureOptions::KEYS)?;
+        pairs.finish()?;
         Ok(parsed)
     }
 }
@@ -155,7 +148,7 @@ impl TensorsOptions {
                 .map_err(|e| refused(key, given, "a JSON array of names").with_source(e))
         };
         let parsed = TensorsOptions { inputs: names("inputs")?, outputs: names("outputs")? };
-        pairs.finish(&[])?;
+        pairs.finish()?;
         Ok(parsed)
     }
 }
@@ -168,7 +161,7 @@ impl RuntimeOptions {
             tensorflow_classpath: pairs.take("tensorflowClasspath")?.to_owned(),
             python: pairs.take("python")?.to_owned(),
         };
-        pairs.finish(&[])?;
+        pairs.finish()?;
         Ok(parsed)
     }
 }
@@ -202,11 +195,11 @@ impl KerasOptions {
             file: PathBuf::from(pairs.take("file")?),
             output: PathBuf::from(pairs.take("output")?),
             model_name: model_name.to_owned(),
-            published: flag("published", pairs.take("published")?)?,
+            published: pairs.flag("published")?,
             feature_layer: feature_layer.to_owned(),
             input_size: size_of(input_size)?,
         };
-        pairs.finish(&[])?;
+        pairs.finish()?;
         Ok(parsed)
     }
 }
@@ -247,7 +240,7 @@ impl DownloadOptions {
         if hash.len() != digits || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(refused("hash", hash, &format!("{digits} digits in hex")));
         }
-        let mut number = |key| whole(key, pairs.take(key)?, 0, usize::MAX).map(|number| number as u64);
+        let mut number = |key| pairs.whole(key, 0, usize::MAX).map(|number| number as u64);
         let (max_bytes, connect, stall) =
             (number("maxBytes")?, number("connectSeconds")?, number("stallSeconds")?);
         let (retries, pause) = (number("retries")?, number("pauseMillis")?);
@@ -266,7 +259,7 @@ impl DownloadOptions {
             https_proxy: pairs.take("httpsProxy")?.to_owned(),
             no_proxy: pairs.take("noProxy")?.to_owned(),
         };
-        pairs.finish(&[])?;
+        pairs.finish()?;
         Ok(parsed)
     }
 
@@ -300,13 +293,13 @@ fn is_spared(host: &str, pattern: &str) -> bool {
 }
 
 /// The pairs not yet read, and the keys that were.
-struct Pairs<'a> {
+pub(crate) struct Pairs<'a> {
     left: HashMap<&'a str, &'a str>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Pairs<'a> {
-    fn new(options: &'a Options) -> Result<Self> {
+    pub(crate) fn new(options: &'a Options) -> Result<Self> {
         let mut left = HashMap::with_capacity(options.len());
         for (key, value) in options {
             if left.insert(key.as_str(), value.as_str()).is_some() {
@@ -316,17 +309,49 @@ impl<'a> Pairs<'a> {
         Ok(Pairs { left, known: Vec::new() })
     }
 
-    fn take(&mut self, key: &'static str) -> Result<&'a str> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Result<&'a str> {
         self.known.push(key);
         self.left.remove(key).ok_or_else(|| invalid(format!("The option {key} is missing.")))
     }
 
-    /// Refuses what is left, except for keys that somebody else reads.
-    fn finish(mut self, others: &[&'static str]) -> Result<()> {
-        self.known.extend_from_slice(others);
-        let mut unknown: Vec<_> = self.left.keys().copied().filter(|key| !others.contains(key)).collect();
-        unknown.sort_unstable();
-        match unknown.first() {
+    pub(crate) fn flag(&mut self, key: &'static str) -> Result<bool> {
+        match self.take(key)? {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(refused(key, other, "true, false")),
+        }
+    }
+
+    pub(crate) fn whole(&mut self, key: &'static str, least: usize, most: usize) -> Result<usize> {
+        whole(key, self.take(key)?, least, most)
+    }
+
+    /// Two sides; both 0: `None`.
+    pub(crate) fn size(
+        &mut self,
+        height: &'static str,
+        width: &'static str,
+        most: usize,
+    ) -> Result<Option<[usize; 2]>> {
+        match [self.whole(height, 0, most)?, self.whole(width, 0, most)?] {
+            [0, 0] => Ok(None),
+            [0, _] => Err(refused(
+                height,
+                "0",
+                &format!("0 together with {width}, or whole numbers to {most} with it"),
+            )),
+            [_, 0] => Err(refused(
+                width,
+                "0",
+                &format!("0 together with {height}, or whole numbers to {most} with it"),
+            )),
+            sides => Ok(Some(sides)),
+        }
+    }
+
+    /// Refuses what is left.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self.left.keys().min() {
             None => Ok(()),
             Some(key) => {
                 Err(invalid(format!("Unknown option {key}. Known options: {}.", self.known.join(", "))))
@@ -341,14 +366,6 @@ fn pooling_of(value: &str) -> Result<Pooling> {
         "max" => Ok(Pooling::Max),
         "none" => Ok(Pooling::None),
         other => Err(refused("pooling", other, "avg, max, none")),
-    }
-}
-
-fn flag(key: &str, value: &str) -> Result<bool> {
-    match value {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        other => Err(refused(key, other, "true, false")),
     }
 }
 
@@ -372,7 +389,7 @@ fn whole(key: &str, value: &str, least: usize, most: usize) -> Result<usize> {
     }
 }
 
-fn refused(key: &str, value: &str, known: &str) -> Error {
+pub(crate) fn refused(key: &str, value: &str, known: &str) -> Error {
     invalid(format!("The option {key} cannot be {value:?}; it takes {known}."))
 }
 

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Int32Array, ListArray, RecordBatch,
-    StringArray, StructArray,
+    ArrayRef, FixedSizeListArray, Float32Array, ListArray, RecordBatch, StringArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
 
-use crate::image::ChannelOrder;
+use crate::image::{self, ChannelOrder, Depth, Picture};
 use crate::{Error, ErrorKind, Result};
 
 /// One class of a network.
@@ -79,7 +78,7 @@ fn top_k_fields() -> Fields {
     ])
 }
 
-/// Spark's image struct of float pictures, BGR(A) row by row; `origin` is null.
+/// Spark's image structs of float pictures; `origin` is null.
 pub(crate) fn images(
     mut values: Vec<f32>,
     [height, width, channels]: [usize; 3],
@@ -89,26 +88,11 @@ pub(crate) fn images(
     if order == ChannelOrder::Rgb && channels > 1 {
         values.chunks_exact_mut(channels).for_each(|pixel| pixel.swap(0, 2));
     }
-    let too_many =
-        || Error::new(ErrorKind::InvalidBatch, "The pictures do not fit into one column: lower batchSize.");
-    let number = |number: usize| i32::try_from(number).map_err(|_| too_many());
-    let picture = height * width * channels;
-    number(values.len().saturating_mul(size_of::<f32>()))?;
-    // OpenCV's CV_32FC1, CV_32FC3, CV_32FC4.
-    let mode = 5 + 8 * (number(channels)? - 1);
-    let numbers = [number(height)?, number(width)?, number(channels)?, mode];
-    let samples = |picture: &[f32]| picture.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let pictures = values.chunks_exact(picture).zip(valid);
-    let data = BinaryArray::from_iter(pictures.map(|(picture, valid)| valid.then(|| samples(picture))));
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::new_null(valid.len()))];
-    columns.extend(numbers.map(|number| Arc::new(Int32Array::from(vec![number; valid.len()])) as ArrayRef));
-    columns.push(Arc::new(data));
-    let names = ["origin", "height", "width", "nChannels", "mode", "data"];
-    let fields: Fields =
-        names.iter().zip(&columns).map(|(name, c)| Field::new(*name, c.data_type().clone(), true)).collect();
-    let images = StructArray::try_new(fields, columns, Some(NullBuffer::from(valid.to_vec())))
-        .map_err(|e| defect("the pictures cannot be put into a column").with_source(e))?;
-    Ok(Arc::new(images))
+    let samples = |picture: &[f32]| picture.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let picture = |values| Picture { height, width, channels, depth: Depth::Float32, data: samples(values) };
+    let rows = values.chunks_exact(height * width * channels).zip(valid);
+    let pictures: Vec<_> = rows.map(|(values, valid)| valid.then(|| picture(values))).collect();
+    Ok(Arc::new(image::images(StringArray::new_null(valid.len()), &pictures)?))
 }
 
 /// Every batch that goes back: the columns of results by name, and the reasons.
@@ -129,7 +113,7 @@ pub(crate) fn defect(what: &str) -> Error {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use arrow::array::AsArray;
+    use arrow::array::{Array, AsArray};
     use arrow::datatypes::Float32Type;
 
     use super::*;

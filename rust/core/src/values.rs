@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, de};
 use tensorflow::{DataType, FetchToken, Operation, SessionRunArgs, Tensor, TensorType};
+
+use crate::graph::proto::{DT_BOOL, DT_DOUBLE, DT_FLOAT, DT_INT32, DT_INT64, DT_UINT8};
 
 /// The type of a tensor's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +38,22 @@ impl Dtype {
         Self::ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
+    /// The number of a `DataType` in a graph.
+    pub(crate) fn number(self) -> i64 {
+        match self {
+            Dtype::Float32 => DT_FLOAT,
+            Dtype::Float64 => DT_DOUBLE,
+            Dtype::Int32 => DT_INT32,
+            Dtype::Uint8 => DT_UINT8,
+            Dtype::Int64 => DT_INT64,
+            Dtype::Bool => DT_BOOL,
+        }
+    }
+
+    pub(crate) fn numbered(number: i64) -> Option<Dtype> {
+        Self::ALL.into_iter().find(|dtype| dtype.number() == number)
+    }
+
     pub(crate) fn tensorflow(self) -> DataType {
         match self {
             Dtype::Float32 => DataType::Float,
@@ -53,6 +72,15 @@ impl Dtype {
             Dtype::Float32 | Dtype::Int32 => 4,
             Dtype::Uint8 | Dtype::Bool => 1,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Dtype {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Dtype, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = || Dtype::ALL.map(Dtype::name).join(", ");
+        Dtype::named(&name)
+            .ok_or_else(|| de::Error::custom(format!("the type {name} is none of {}", known())))
     }
 }
 

@@ -48,16 +48,14 @@ pub(crate) struct TensorSpec {
     /// What the model calls it.
     pub(crate) name: String,
     pub(crate) tensor: String,
-    dtype: String,
+    dtype: Dtype,
     /// Without the batch dimension; null is any size.
     shape: Vec<Option<usize>>,
 }
 
 impl TensorSpec {
     pub(crate) fn port(&self) -> Port {
-        // Checked when the manifest was read.
-        let dtype = Dtype::named(&self.dtype).unwrap_or(Dtype::Float32);
-        Port { name: self.name.clone(), dtype, shape: self.shape.clone() }
+        Port { name: self.name.clone(), dtype: self.dtype, shape: self.shape.clone() }
     }
 }
 
@@ -172,11 +170,7 @@ impl TensorManifest {
                 return Err(wrong(field, "names no tensor".to_owned()));
             }
             for spec in specs {
-                let TensorSpec { name, dtype, shape, .. } = spec;
-                if Dtype::named(dtype).is_none() {
-                    let known = Dtype::ALL.map(Dtype::name).join(", ");
-                    return Err(wrong(field, format!("gives {name} the type {dtype}; there are {known}")));
-                }
+                let TensorSpec { name, shape, .. } = spec;
                 let values =
                     shape.iter().flatten().try_fold(1_usize, |product, side| product.checked_mul(*side));
                 if values.is_none_or(|values| values > MAX_VALUES) {

@@ -6,7 +6,13 @@ use bytes::Bytes;
 
 use super::wire::{Field, Value, Writer, fields};
 
+/// Of TensorFlow's `DataType`.
 pub(crate) const DT_FLOAT: i64 = 1;
+pub(crate) const DT_DOUBLE: i64 = 2;
+pub(crate) const DT_INT32: i64 = 3;
+pub(crate) const DT_UINT8: i64 = 4;
+pub(crate) const DT_INT64: i64 = 9;
+pub(crate) const DT_BOOL: i64 = 10;
 
 /// A `GraphDef`: its nodes, and every other field as it was.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,6 +18,7 @@ use column::Levels;
 pub use column::PictureColumn;
 use frame::{Frame, Reasoned};
 pub use output::decode_images;
+pub(crate) use output::{Depth, Picture, images};
 pub use pack::Packer;
 use resize::Plan;
 

@@ -18,11 +18,32 @@ use super::pack::guarded;
 use super::{ChannelOrder, Scratch};
 use crate::{Error, ErrorKind, Options, Result};
 
-/// A picture of the output: BGR(A) or grey, one byte a sample or four.
-struct Picture {
-    frame: Frame,
-    mode: i32,
-    data: Vec<u8>,
+/// A picture as Spark's image struct has it: BGR(A) or grey, row by row, of samples of one `depth`.
+pub(crate) struct Picture {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+    pub(crate) depth: Depth,
+    pub(crate) data: Vec<u8>,
+}
+
+/// OpenCV's code of a type of samples.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Depth {
+    Uint8 = 0,
+    Float32 = 5,
+}
+
+impl Picture {
+    fn new(frame: Frame, depth: Depth, data: Vec<u8>) -> Picture {
+        let (height, width) = (frame.height as usize, frame.width as usize);
+        Picture { height, width, channels: frame.channels, depth, data }
+    }
+
+    /// OpenCV's code of a picture: its depth, and 8 for each further channel.
+    fn mode(&self) -> usize {
+        self.depth as usize + 8 * (self.channels - 1)
+    }
 }
 
 /// Decodes a column of pictures, and resizes it where asked: columns `image` and `error`. Options: see `rust/ARCHITECTURE.md`.
@@ -38,7 +59,11 @@ pub fn decode_images(batch: &RecordBatch, options: &Options) -> Result<RecordBat
     let column = PictureColumn::try_new(Arc::clone(array))?;
     let pictures = read_all(&column, &options)?;
     let reasons: StringArray = pictures.iter().map(|picture| picture.as_ref().err()).collect();
-    let images = images(&column, pictures)?;
+    let origins =
+        pictures.iter().enumerate().map(|(row, picture)| picture.is_ok().then(|| column.origin(row)));
+    let origins = StringArray::from_iter(origins);
+    let pictures: Vec<_> = pictures.into_iter().map(std::result::Result::ok).collect();
+    let images = images(origins, &pictures)?;
     let schema = Schema::new(vec![
         Field::new("image", images.data_type().clone(), true),
         Field::new("error", DataType::Utf8, true),
@@ -93,7 +118,7 @@ fn read(
                 Some(size) => picture.resized(&options.picture, size)?,
                 None => (frame, data.to_vec()),
             };
-            Ok(Picture { frame, mode: mode(frame, 5), data })
+            Ok(Picture::new(frame, Depth::Float32, data))
         }
         Row::Levels(row) => {
             let (seen, pixels, plan) = scratch.fit(row, &options.picture, options.size, false)?;
@@ -109,22 +134,13 @@ fn read(
             if seen.order == ChannelOrder::Rgb && seen.channels > 1 {
                 data.chunks_exact_mut(seen.channels).for_each(|pixel| pixel.swap(0, 2));
             }
-            Ok(Picture { frame, mode: mode(frame, 0), data })
+            Ok(Picture::new(frame, Depth::Uint8, data))
         }
     }
 }
 
-/// OpenCV's code of a type: its depth (0 for uint8, 5 for float32) and 8 for each further channel.
-fn mode(frame: Frame, depth: i32) -> i32 {
-    match frame.channels {
-        1 => depth,
-        3 => depth + 16,
-        _ => depth + 24,
-    }
-}
-
-fn images(column: &PictureColumn, pictures: Vec<Reasoned<Picture>>) -> Result<StructArray> {
-    let valid = |picture: &Reasoned<Picture>| picture.is_ok();
+/// A column of Spark's image structs; null where there is no picture.
+pub(crate) fn images(origins: StringArray, pictures: &[Option<Picture>]) -> Result<StructArray> {
     let total: usize = pictures.iter().flatten().map(|picture| picture.data.len()).sum();
     if i32::try_from(total).is_err() {
         let message = format!(
@@ -132,23 +148,18 @@ fn images(column: &PictureColumn, pictures: Vec<Reasoned<Picture>>) -> Result<St
         );
         return Err(Error::new(ErrorKind::InvalidBatch, message));
     }
-    let nulls = NullBuffer::from_iter(pictures.iter().map(valid));
-    let number = |of: &dyn Fn(&Picture) -> i32| -> ArrayRef {
-        Arc::new(Int32Array::from_iter(pictures.iter().map(|picture| picture.as_ref().ok().map(of))))
+    let number = |of: &dyn Fn(&Picture) -> usize| -> ArrayRef {
+        let number = |picture: &Picture| i32::try_from(of(picture)).unwrap_or(i32::MAX);
+        Arc::new(Int32Array::from_iter(pictures.iter().map(|picture| picture.as_ref().map(number))))
     };
-    let side = |side: u32| i32::try_from(side).unwrap_or(i32::MAX);
-    let channels = |picture: &Picture| i32::try_from(picture.frame.channels).unwrap_or_default();
-    let origins =
-        pictures.iter().enumerate().map(|(row, picture)| picture.is_ok().then(|| column.origin(row)));
+    let data = pictures.iter().map(|picture| picture.as_ref().map(|picture| picture.data.as_slice()));
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter(origins)),
-        number(&|picture| side(picture.frame.height)),
-        number(&|picture| side(picture.frame.width)),
-        number(&channels),
-        number(&|picture| picture.mode),
-        Arc::new(BinaryArray::from_iter(
-            pictures.iter().map(|picture| picture.as_ref().ok().map(|p| p.data.as_slice())),
-        )),
+        Arc::new(origins),
+        number(&|picture| picture.height),
+        number(&|picture| picture.width),
+        number(&|picture| picture.channels),
+        number(&Picture::mode),
+        Arc::new(BinaryArray::from_iter(data)),
     ];
     let names = ["origin", "height", "width", "nChannels", "mode", "data"];
     let fields: Fields = names
@@ -156,7 +167,8 @@ fn images(column: &PictureColumn, pictures: Vec<Reasoned<Picture>>) -> Result<St
         .zip(&columns)
         .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
         .collect();
-    StructArray::try_new(fields, columns, Some(nulls)).map_err(defect)
+    let valid = NullBuffer::from_iter(pictures.iter().map(Option::is_some));
+    StructArray::try_new(fields, columns, Some(valid)).map_err(defect)
 }
 
 fn defect(error: arrow::error::ArrowError) -> Error {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::hdf5::Array;
+pub(super) use crate::graph::proto::{DT_BOOL, DT_DOUBLE, DT_FLOAT, DT_INT32};
 
 pub(super) type Shape = Vec<Option<usize>>;
 
@@ -77,21 +78,6 @@ pub(super) struct Node {
 
 /// Stands for one of the outputs of its input, which its attribute numbers.
 pub(super) const OUTPUT: &str = "";
-
-pub(super) const DT_FLOAT: i64 = 1;
-pub(super) const DT_DOUBLE: i64 = 2;
-pub(super) const DT_INT32: i64 = 3;
-pub(super) const DT_BOOL: i64 = 10;
-
-/// The types that inputs and outputs may have, as Keras names them and as TensorFlow numbers them.
-pub(super) const DTYPES: [(&str, i64); 6] = [
-    ("float32", DT_FLOAT),
-    ("float64", DT_DOUBLE),
-    ("int32", DT_INT32),
-    ("uint8", 4),
-    ("int64", 9),
-    ("bool", DT_BOOL),
-];
 
 /// About what a node takes in memory, without the values of a constant.
 const NODE: usize = 400;

@@ -28,10 +28,11 @@ use zip::{CompressionMethod, ZipWriter};
 use crate::bundle::{TENSORS_VERSION, digest_of, hex};
 use crate::named_models::imagenet_labels;
 use crate::options::KerasOptions;
+use crate::values::Dtype;
 use crate::{Error, ErrorKind, Options, Result, pool, runtime};
 use family::Row;
 use file::KerasFile;
-use ir::{DTYPES, Graph, Tensor};
+use ir::{Graph, Tensor};
 use model::Wanted;
 
 const INPUT: &str = "image";
@@ -87,8 +88,7 @@ fn convert_tensors(options: &KerasOptions) -> Result<()> {
     fold::simplify(&mut graph, &used);
     let names: Vec<String> = (0..built.outputs.len()).map(|index| format!("output_{index}")).collect();
     let spec = |(name, tensor): &(String, Tensor), node: &str| -> Result<Value> {
-        let dtype = DTYPES.iter().find(|(_, number)| *number == tensor.dtype).map(|(name, _)| *name);
-        let dtype = dtype.ok_or_else(|| {
+        let dtype = Dtype::numbered(tensor.dtype).map(Dtype::name).ok_or_else(|| {
             refused(&shown, &format!("the type number {} of {name} is not known", tensor.dtype))
         })?;
         let shape = tensor.shape.get(1..).unwrap_or_default();

@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::calls::{Argument, Call, Origin, calls, origins};
 use super::config::{input_name, input_shape, is_model, name_of, places, shape_of, text};
 use super::file::{Place, Weights};
-use super::ir::{DT_BOOL, DT_DOUBLE, DT_FLOAT, DT_INT32, DTYPES, Graph, Shape, Tensor};
+use super::ir::{DT_BOOL, DT_DOUBLE, DT_FLOAT, DT_INT32, Graph, Shape, Tensor};
 use super::layer::{Layer, refused_layer};
 use super::{layers, operations, refused};
+use crate::values::Dtype;
 use crate::{Error, Result};
 
 /// Models inside of models, at most.
@@ -119,8 +120,7 @@ impl Walk<'_> {
             "float16" | "bfloat16" => "float32",
             other => other,
         };
-        let dtype = DTYPES.iter().find(|(name, _)| *name == dtype).map(|(_, number)| *number);
-        let dtype = dtype.ok_or_else(|| {
+        let dtype = Dtype::named(dtype).map(Dtype::number).ok_or_else(|| {
             let found = config.get("dtype").unwrap_or(&Value::Null);
             self.refused(&format!("its input is of type {found}, which is not built"))
         })?;
