@@ -2,6 +2,7 @@
 
 mod archive;
 mod manifest;
+mod write;
 
 use std::path::Path;
 
@@ -9,6 +10,7 @@ pub(crate) use archive::{check_members, digest_of, hex, unreadable};
 use manifest::AnyManifest;
 pub(crate) use manifest::TensorSpec;
 pub(crate) use manifest::{Input, Manifest, Output, TENSORS_VERSION, TensorManifest};
+pub(crate) use write::{create_beside, write};
 
 use crate::graph::GraphFile;
 use crate::{Error, ErrorKind, Result};

@@ -1,12 +1,16 @@
 //! A frozen graph as data: what runs for its outputs, and whether that may run, before TensorFlow sees any of it.
 
+mod convert;
 mod deny;
+pub(crate) mod freeze;
 pub(crate) mod proto;
 pub(crate) mod wire;
 
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+
+pub use convert::convert;
 
 use crate::bundle::damaged;
 use crate::{Error, Result};
@@ -56,7 +60,11 @@ impl GraphFile {
     /// Parses a serialised `GraphDef`; weights stay where they are in `bytes`.
     pub(crate) fn parse(bytes: Vec<u8>, shown: &str) -> Result<GraphFile> {
         let broken = || damaged(shown, "its graph is not a TensorFlow GraphDef");
-        let def = GraphDef::decode(&Bytes::from(bytes)).ok_or_else(broken)?;
+        GraphFile::new(GraphDef::decode(&Bytes::from(bytes)).ok_or_else(broken)?, shown)
+    }
+
+    pub(crate) fn new(def: GraphDef, shown: &str) -> Result<GraphFile> {
+        let broken = || damaged(shown, "its graph is not a TensorFlow GraphDef");
         let mut functions = HashMap::new();
         for function in def.functions().ok_or_else(broken)? {
             let name = function.name.clone();
@@ -79,6 +87,7 @@ impl GraphFile {
         let (feeds, fetches) = (names(feeds)?, names(fetches)?);
         feeds.iter().try_for_each(|feed| self.check_feed(feed))?;
         let nodes = self.needed(&feeds, &fetches)?;
+        deny::check(&nodes, &self.functions, &self.shown)?;
         Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feeds, fetches })
     }
 
@@ -118,8 +127,13 @@ impl GraphFile {
         }
         let nodes: Vec<NodeDef> =
             self.def.nodes.iter().filter(|node| reached.contains(node.name.as_str())).cloned().collect();
-        deny::check(&nodes, &self.functions, &self.shown)?;
         Ok(nodes)
+    }
+
+    /// The nodes behind `fetches`, up to `feeds`, whatever they do.
+    pub(crate) fn behind(&self, feeds: &[String], fetches: &[String]) -> Result<Vec<NodeDef>> {
+        let names = |texts: &[String]| texts.iter().map(|text| self.tensor(text)).collect::<Result<Vec<_>>>();
+        self.needed(&names(feeds)?, &names(fetches)?)
     }
 
     fn node(&self, name: &str) -> Option<&NodeDef> {

@@ -142,12 +142,7 @@ impl PicturesOptions {
 
 impl TensorsOptions {
     fn parse(mut pairs: Pairs) -> Result<Self> {
-        let mut names = |key| {
-            let given = pairs.take(key)?;
-            serde_json::from_str::<Vec<String>>(given)
-                .map_err(|e| refused(key, given, "a JSON array of names").with_source(e))
-        };
-        let parsed = TensorsOptions { inputs: names("inputs")?, outputs: names("outputs")? };
+        let parsed = TensorsOptions { inputs: pairs.names("inputs")?, outputs: pairs.names("outputs")? };
         pairs.finish()?;
         Ok(parsed)
     }
@@ -198,6 +193,36 @@ impl KerasOptions {
             published: pairs.flag("published")?,
             feature_layer: feature_layer.to_owned(),
             input_size: size_of(input_size)?,
+        };
+        pairs.finish()?;
+        Ok(parsed)
+    }
+}
+
+/// The options of `graph::convert`.
+#[derive(Debug, Clone)]
+pub(crate) struct GraphOptions {
+    pub(crate) file: PathBuf,
+    pub(crate) output: PathBuf,
+    pub(crate) name: String,
+    pub(crate) tags: Vec<String>,
+    /// Empty: `inputs` and `outputs` say it.
+    pub(crate) signature: String,
+    pub(crate) inputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
+}
+
+impl GraphOptions {
+    pub(crate) fn parse(options: &Options) -> Result<Self> {
+        let mut pairs = Pairs::new(options)?;
+        let parsed = GraphOptions {
+            file: PathBuf::from(pairs.take("file")?),
+            output: PathBuf::from(pairs.take("output")?),
+            name: pairs.take("name")?.to_owned(),
+            tags: pairs.names("tags")?,
+            signature: pairs.take("signature")?.to_owned(),
+            inputs: pairs.names("inputs")?,
+            outputs: pairs.names("outputs")?,
         };
         pairs.finish()?;
         Ok(parsed)
@@ -324,6 +349,12 @@ impl<'a> Pairs<'a> {
 
     pub(crate) fn whole(&mut self, key: &'static str, least: usize, most: usize) -> Result<usize> {
         whole(key, self.take(key)?, least, most)
+    }
+
+    /// A list, as JSON.
+    fn names(&mut self, key: &'static str) -> Result<Vec<String>> {
+        let given = self.take(key)?;
+        serde_json::from_str(given).map_err(|e| refused(key, given, "a JSON array of names").with_source(e))
     }
 
     /// Two sides; both 0: `None`.

@@ -8,9 +8,10 @@ use tensorflow::{
     FetchToken, Graph, ImportGraphDefOptions, Operation, SessionOptions, SessionRunArgs, Tensor,
 };
 
+use crate::graph::proto::GraphDef;
 use crate::graph::{Closure, TensorName};
 use crate::optimized;
-use crate::values::{Port, Values};
+use crate::values::{Dtype, Port, Values};
 use crate::weights::{self, MappedWeights};
 use crate::{Error, ErrorKind, Result, runtime};
 
@@ -95,6 +96,26 @@ impl Session {
     pub(crate) fn reading(mut self, weights: &MappedWeights) -> Session {
         self.matrices = weights.matrices;
         self
+    }
+
+    /// What a graph without inputs gives.
+    pub(crate) fn once(
+        def: &GraphDef,
+        fetches: &[TensorName],
+        dtypes: &[Dtype],
+    ) -> std::result::Result<Vec<Values>, tensorflow::Status> {
+        let mut graph = Graph::new();
+        graph.import_graph_def(&def.encode(), &ImportGraphDefOptions::new())?;
+        let session = open(&graph, &THREADS)?;
+        let mut run = SessionRunArgs::new();
+        let request = |fetch: &TensorName| {
+            let operation = graph.operation_by_name_required(&fetch.node)?;
+            Ok(run.request_fetch(&operation, i32::try_from(fetch.index).unwrap_or(0)))
+        };
+        let tokens: Vec<FetchToken> =
+            fetches.iter().map(request).collect::<std::result::Result<_, tensorflow::Status>>()?;
+        session.run(&mut run)?;
+        tokens.into_iter().zip(dtypes).map(|(token, dtype)| Values::fetch(&mut run, token, *dtype)).collect()
     }
 
     /// A run, and its serialised `RunMetadata` with the graph that ran.
@@ -280,6 +301,12 @@ fn runs_on_cpu_only() -> bool {
         devices.is_ok_and(|devices| devices.iter().all(|device| device.device_type == "CPU"))
     });
     *CPU_ONLY
+}
+
+/// The sides of a shape, `None` where one is open; `None` where their number is.
+pub(crate) fn sides(shape: &tensorflow::Shape) -> Option<Vec<Option<usize>>> {
+    let rank = shape.dims()?;
+    Some((0..rank).map(|index| shape[index].and_then(|side| usize::try_from(side).ok())).collect())
 }
 
 /// Whether a graph's static shape allows any number of rows of this shape.

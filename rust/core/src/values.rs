@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, de};
 use tensorflow::{DataType, FetchToken, Operation, SessionRunArgs, Tensor, TensorType};
 
@@ -156,6 +157,30 @@ impl Values {
             Dtype::Uint8 => Values::Uint8(Tensor::new(dims)),
             Dtype::Bool => Values::Bool(Tensor::new(dims)),
         }
+    }
+
+    pub(crate) fn dtype(&self) -> Dtype {
+        match self {
+            Values::Float32(_) => Dtype::Float32,
+            Values::Float64(_) => Dtype::Float64,
+            Values::Int32(_) => Dtype::Int32,
+            Values::Int64(_) => Dtype::Int64,
+            Values::Uint8(_) => Dtype::Uint8,
+            Values::Bool(_) => Dtype::Bool,
+        }
+    }
+
+    /// As a graph has them: little-endian.
+    pub(crate) fn bytes(&self) -> Bytes {
+        let bytes: Vec<u8> = match self {
+            Values::Float32(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::Float64(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::Int32(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::Int64(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::Uint8(tensor) => tensor.to_vec(),
+            Values::Bool(tensor) => tensor.iter().map(|value| u8::from(*value)).collect(),
+        };
+        bytes.into()
     }
 
     pub(crate) fn dims(&self) -> &[u64] {

@@ -21,7 +21,7 @@ mod _native {
     use crate::model::Model;
     #[pymodule_export]
     use crate::{
-        convert_keras, decode_images, describe_bundle, download, error_kinds, imagenet_labels,
+        convert_graph, convert_keras, decode_images, describe_bundle, download, error_kinds, imagenet_labels,
         load_tensorflow, named_models, version,
     };
 
@@ -57,6 +57,12 @@ fn describe_bundle(py: Python<'_>, path: std::path::PathBuf) -> PyResult<(String
 #[pyfunction]
 fn convert_keras(py: Python<'_>, options: OptionPairs) -> PyResult<()> {
     enter::enter(py, || sparkdl_core::keras::convert(&options))
+}
+
+/// Writes what runs of a graph or SavedModel as a bundle, its variables as constants.
+#[pyfunction]
+fn convert_graph(py: Python<'_>, options: OptionPairs) -> PyResult<()> {
+    enter::enter(py, || sparkdl_core::graph::convert(&options))
 }
 
 /// Fetches a file over HTTP, resumed and checked. Ctrl-C stops it between two chunks.

@@ -1,18 +1,20 @@
 //! The few messages of `tensorflow/core/framework/*.proto` that the core reads; the rest is carried along untouched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use super::wire::{Field, Value, Writer, fields};
+use super::wire::{Field, Value, Writer, fields, varints};
 
 /// Of TensorFlow's `DataType`.
 pub(crate) const DT_FLOAT: i64 = 1;
 pub(crate) const DT_DOUBLE: i64 = 2;
 pub(crate) const DT_INT32: i64 = 3;
 pub(crate) const DT_UINT8: i64 = 4;
+pub(crate) const DT_STRING: i64 = 7;
 pub(crate) const DT_INT64: i64 = 9;
 pub(crate) const DT_BOOL: i64 = 10;
+pub(crate) const DT_RESOURCE: i64 = 20;
 
 /// A `GraphDef`: its nodes, and every other field as it was.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,11 +34,26 @@ pub(crate) struct NodeDef {
     pub(crate) rest: Vec<Field>,
 }
 
-/// A function of the graph's library: its name and what it runs.
-#[derive(Debug, Clone, PartialEq)]
+/// A function of the graph's library (`FunctionDef`): what it takes, gives and runs, and every other field as it was.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Function {
     pub(crate) name: String,
+    pub(crate) inputs: Vec<Argument>,
+    pub(crate) outputs: Vec<Argument>,
     pub(crate) nodes: Vec<NodeDef>,
+    /// The tensor that is each output, by the output's name.
+    pub(crate) returns: BTreeMap<String, String>,
+    /// Of the signature (`OpDef`), and of the function.
+    signature: Vec<Field>,
+    rest: Vec<Field>,
+}
+
+/// An input or output of a function (`ArgDef`).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Argument {
+    pub(crate) name: String,
+    pub(crate) dtype: i64,
+    rest: Vec<Field>,
 }
 
 /// A `TensorProto` whose values are stored as they lie in memory.
@@ -76,7 +93,29 @@ pub(crate) fn shape_attr(shape: &Bytes) -> Bytes {
     value.finish().into()
 }
 
+/// An `AttrValue` that holds a `TensorProto` (`tensor`).
+pub(crate) fn tensor_attr(tensor: &Tensor) -> Bytes {
+    let mut message = Writer::with_capacity(tensor.content.len() + 64);
+    message.int(1, tensor.dtype);
+    message.bytes(2, &tensor.shape);
+    message.bytes(4, &tensor.content);
+    let mut value = Writer::with_capacity(tensor.content.len() + 80);
+    value.bytes(8, &message.finish());
+    value.finish().into()
+}
+
 impl Tensor {
+    /// Of this shape; `content` as it lies in memory.
+    pub(crate) fn new(dtype: i64, dims: &[u64], content: Bytes) -> Tensor {
+        let mut shape = Writer::default();
+        for dim in dims {
+            let mut size = Writer::default();
+            size.int(1, dim.cast_signed());
+            shape.bytes(2, &size.finish());
+        }
+        Tensor { dtype, shape: shape.finish().into(), content }
+    }
+
     fn decode(bytes: &Bytes) -> Option<Tensor> {
         let mut tensor = Tensor { dtype: 0, shape: Bytes::new(), content: Bytes::new() };
         for field in fields(bytes)? {
@@ -137,25 +176,115 @@ impl GraphDef {
         }
         Some(functions)
     }
+
+    /// Puts these in the place of the library's functions; its gradients stay.
+    pub(crate) fn set_functions(&mut self, functions: &[Function]) {
+        let mut library = Writer::default();
+        functions.iter().for_each(|function| library.bytes(1, &function.encode()));
+        for old in self.rest.iter().filter(|field| field.number == Self::LIBRARY) {
+            let fields = old.value.bytes().and_then(fields).unwrap_or_default();
+            fields.iter().filter(|field| field.number != 1).for_each(|field| library.field(field));
+        }
+        self.rest.retain(|field| field.number != Self::LIBRARY);
+        self.rest.push(Field { number: Self::LIBRARY, value: Value::Bytes(library.finish().into()) });
+    }
 }
 
 impl Function {
+    const ARGUMENT_ATTRS: u32 = 7;
+    const RESOURCE_ARGUMENTS: u32 = 8;
+
     fn decode(bytes: &Bytes) -> Option<Function> {
-        let mut function = Function { name: String::new(), nodes: Vec::new() };
+        let mut function = Function::default();
         for field in fields(bytes)? {
             match field.number {
-                1 => {
-                    let signature = fields(field.value.bytes()?)?;
-                    if let Some(name) = signature.iter().rev().find(|field| field.number == 1) {
-                        function.name = name.value.text()?;
-                    }
-                }
+                1 => function.decode_signature(field.value.bytes()?)?,
                 3 => function.nodes.push(NodeDef::decode(field.value.bytes()?)?),
-                _ => {}
+                4 => {
+                    let (name, value) = pair(field.value.bytes()?)?;
+                    function.returns.insert(name, String::from_utf8(value.to_vec()).ok()?);
+                }
+                _ => function.rest.push(field),
             }
         }
         Some(function)
     }
+
+    fn decode_signature(&mut self, bytes: &Bytes) -> Option<()> {
+        for field in fields(bytes)? {
+            match field.number {
+                1 => self.name = field.value.text()?,
+                2 => self.inputs.push(Argument::decode(field.value.bytes()?)?),
+                3 => self.outputs.push(Argument::decode(field.value.bytes()?)?),
+                _ => self.signature.push(field),
+            }
+        }
+        Some(())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut signature = Writer::default();
+        signature.bytes(1, self.name.as_bytes());
+        self.inputs.iter().for_each(|input| signature.bytes(2, &input.encode()));
+        self.outputs.iter().for_each(|output| signature.bytes(3, &output.encode()));
+        self.signature.iter().for_each(|field| signature.field(field));
+        let mut message = Writer::default();
+        message.bytes(1, &signature.finish());
+        self.nodes.iter().for_each(|node| message.bytes(3, &node.encode()));
+        for (name, value) in &self.returns {
+            let mut pair = Writer::default();
+            pair.bytes(1, name.as_bytes());
+            pair.bytes(2, value.as_bytes());
+            message.bytes(4, &pair.finish());
+        }
+        self.rest.iter().for_each(|field| message.field(field));
+        message.finish()
+    }
+
+    /// Drops what is said of arguments by their number: their shapes, and which handles are the same.
+    pub(crate) fn forget_arguments(&mut self) {
+        self.rest.retain(|field| !matches!(field.number, Self::ARGUMENT_ATTRS | Self::RESOURCE_ARGUMENTS));
+        for argument in self.inputs.iter_mut().chain(&mut self.outputs) {
+            argument.forget_handle();
+        }
+    }
+}
+
+impl Argument {
+    const HANDLE_DATA: u32 = 7;
+
+    fn decode(bytes: &Bytes) -> Option<Argument> {
+        let mut argument = Argument::default();
+        for field in fields(bytes)? {
+            match field.number {
+                1 => argument.name = field.value.text()?,
+                3 => argument.dtype = field.value.int()?,
+                _ => argument.rest.push(field),
+            }
+        }
+        Some(argument)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut message = Writer::default();
+        message.bytes(1, self.name.as_bytes());
+        message.int(3, self.dtype);
+        self.rest.iter().for_each(|field| message.field(field));
+        message.finish()
+    }
+
+    fn forget_handle(&mut self) {
+        self.rest.retain(|field| field.number != Self::HANDLE_DATA);
+    }
+}
+
+/// An entry of a map with text as keys.
+pub(crate) fn pair(bytes: &Bytes) -> Option<(String, Bytes)> {
+    let fields = fields(bytes)?;
+    let last = |number| fields.iter().rev().find(|field: &&Field| field.number == number);
+    let key = last(1).map_or(Some(String::new()), |field| field.value.text())?;
+    let value = last(2).map_or(Some(Bytes::new()), |field| field.value.bytes().cloned())?;
+    Some((key, value))
 }
 
 impl NodeDef {
@@ -167,10 +296,7 @@ impl NodeDef {
                 2 => node.op = field.value.text()?,
                 3 => node.inputs.push(field.value.text()?),
                 5 => {
-                    let pair = fields(field.value.bytes()?)?;
-                    let last = |number| pair.iter().rev().find(|field: &&Field| field.number == number);
-                    let name = last(1).map_or(Some(String::new()), |field| field.value.text())?;
-                    let value = last(2).map_or(Some(Bytes::new()), |field| field.value.bytes().cloned())?;
+                    let (name, value) = pair(field.value.bytes()?)?;
                     node.attrs.insert(name, value);
                 }
                 _ => node.rest.push(field),
@@ -220,27 +346,118 @@ impl NodeDef {
         Tensor::decode(self.attr(name, 8)?.bytes()?)
     }
 
+    /// A constant's value, where it is text (`tensor.string_val`).
+    pub(crate) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let tensor = fields(self.attr(name, 8)?.bytes()?)?;
+        tensor.iter().filter(|field| field.number == STRINGS).map(|field| field.value.text()).collect()
+    }
+
+    /// A constant of text: one, or a list.
+    pub(crate) fn texts_constant(name: &str, texts: &[&str], is_list: bool) -> NodeDef {
+        let dims = if is_list { vec![texts.len() as u64] } else { Vec::new() };
+        let shape = Tensor::new(DT_STRING, &dims, Bytes::new()).shape;
+        let mut tensor = Writer::default();
+        tensor.int(1, DT_STRING);
+        tensor.bytes(2, &shape);
+        texts.iter().for_each(|text| tensor.bytes(STRINGS, text.as_bytes()));
+        let mut value = Writer::default();
+        value.bytes(8, &tensor.finish());
+        NodeDef {
+            name: name.to_owned(),
+            op: "Const".to_owned(),
+            attrs: [
+                ("dtype".to_owned(), type_attr(DT_STRING)),
+                ("value".to_owned(), Bytes::from(value.finish())),
+            ]
+            .into(),
+            ..NodeDef::default()
+        }
+    }
+
     /// Names of the functions in all attributes (`func` and `list.func`); `None` where one cannot be read.
     pub(crate) fn functions(&self) -> Option<Vec<String>> {
         let mut names = Vec::new();
         for value in self.attrs.values() {
-            for field in fields(value)? {
-                match field.number {
-                    10 => names.extend(function_name(field.value.bytes()?)?),
-                    1 => {
-                        for item in fields(field.value.bytes()?)?.iter().filter(|item| item.number == 9) {
-                            names.extend(function_name(item.value.bytes()?)?);
-                        }
-                    }
-                    _ => {}
-                }
-            }
+            names.extend(functions_of(value)?);
         }
         Some(names)
     }
 }
 
+/// Of a `TensorProto`: `string_val`.
+const STRINGS: u32 = 8;
+
+const FUNC: u32 = 10;
+const LIST: u32 = 1;
+const FUNC_OF_LIST: u32 = 9;
+const TYPE_OF_LIST: u32 = 6;
+
+/// Names of the functions in an attribute.
+pub(crate) fn functions_of(value: &Bytes) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for field in fields(value)? {
+        match field.number {
+            FUNC => names.extend(function_name(field.value.bytes()?)?),
+            LIST => {
+                for item in fields(field.value.bytes()?)?.iter().filter(|item| item.number == FUNC_OF_LIST) {
+                    names.extend(function_name(item.value.bytes()?)?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(names)
+}
+
 /// Every name a `NameAttrList` could be read to have; one, unless it is crafted.
 fn function_name(bytes: &Bytes) -> Option<Vec<String>> {
     fields(bytes)?.iter().filter(|field| field.number == 1).map(|field| field.value.text()).collect()
+}
+
+/// The attribute with its functions renamed.
+pub(crate) fn with_functions(value: &Bytes, renamed: &HashMap<String, String>) -> Option<Bytes> {
+    let name = |bytes: &Bytes| -> Option<Vec<u8>> {
+        with_fields(bytes, 1, |field| Some(renamed.get(&field.text()?)?.clone().into_bytes()))
+    };
+    let list = |bytes: &Bytes| with_fields(bytes, FUNC_OF_LIST, |field| name(field.bytes()?));
+    let value = Bytes::from(with_fields(value, FUNC, |field| name(field.bytes()?))?);
+    Some(with_fields(&value, LIST, |field| list(field.bytes()?))?.into())
+}
+
+/// The message with the fields of a number changed.
+fn with_fields(bytes: &Bytes, number: u32, change: impl Fn(&Value) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let mut message = Writer::default();
+    for field in fields(bytes)? {
+        if field.number == number {
+            message.bytes(number, &change(&field.value)?);
+        } else {
+            message.field(&field);
+        }
+    }
+    Some(message.finish())
+}
+
+/// An attribute that lists types, with those in some places changed; `None` where there is no such place.
+pub(crate) fn with_types(value: &Bytes, changed: &BTreeMap<usize, i64>) -> Option<Bytes> {
+    let mut types = Vec::new();
+    for list in fields(value)?.iter().filter(|field| field.number == LIST) {
+        for item in fields(list.value.bytes()?)?.iter().filter(|item| item.number == TYPE_OF_LIST) {
+            match &item.value {
+                Value::Varint(_) => types.push(item.value.int()?),
+                packed => types.extend(varints(packed.bytes()?)?),
+            }
+        }
+    }
+    for (place, dtype) in changed {
+        *types.get_mut(*place)? = *dtype;
+    }
+    Some(types_attr(&types))
+}
+
+/// An `AttrValue` that lists types (`list.type`).
+pub(crate) fn types_attr(types: &[i64]) -> Bytes {
+    let (mut list, mut message) = (Writer::default(), Writer::default());
+    types.iter().for_each(|dtype| list.int(TYPE_OF_LIST, *dtype));
+    message.bytes(LIST, &list.finish());
+    message.finish().into()
 }

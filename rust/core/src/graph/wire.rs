@@ -49,6 +49,16 @@ pub(crate) fn fields(message: &Bytes) -> Option<Vec<Field>> {
     Some(fields)
 }
 
+/// The numbers of a packed field.
+pub(crate) fn varints(packed: &Bytes) -> Option<Vec<i64>> {
+    let mut reader = Reader::new(packed.clone());
+    let mut numbers = Vec::new();
+    while !reader.left.is_empty() {
+        numbers.push(reader.varint()?.cast_signed());
+    }
+    Some(numbers)
+}
+
 struct Reader {
     left: Bytes,
 }

@@ -12,7 +12,8 @@ use serde_json::Value;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::hdf5::{Array, Hdf5, MAX_TEXT};
-use super::{create_beside, refused};
+use super::refused;
+use crate::bundle::create_beside;
 use crate::bundle::{check_members, unreadable};
 use crate::{Error, ErrorKind, Result};
 

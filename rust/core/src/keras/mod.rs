@@ -15,17 +15,10 @@ mod model;
 mod operations;
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{BufWriter, Seek, Write};
-use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
-use crate::bundle::{TENSORS_VERSION, digest_of, hex};
+use crate::bundle::{self, TENSORS_VERSION, digest_of};
 use crate::named_models::imagenet_labels;
 use crate::options::KerasOptions;
 use crate::values::Dtype;
@@ -110,7 +103,7 @@ fn convert_tensors(options: &KerasOptions) -> Result<()> {
     });
     let outputs: Vec<(&str, &Tensor)> =
         names.iter().map(String::as_str).zip(built.outputs.iter().map(|(_, tensor)| tensor)).collect();
-    write_bundle(&options.output, &graph, &outputs, manifest)
+    bundle::write(&options.output, manifest, |into| emit::write(&graph, &outputs, into))
 }
 
 /// A layer may give several outputs: the second is `name_1`.
@@ -237,7 +230,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
         "license": if options.published { row.license.as_str() } else { "" },
     });
     let outputs: Vec<(&str, &Tensor)> = outputs.iter().map(|output| (output.name, &output.tensor)).collect();
-    write_bundle(&options.output, &graph, &outputs, manifest)
+    bundle::write(&options.output, manifest, |into| emit::write(&graph, &outputs, into))
 }
 
 fn no_feature_map(row: &Row, shown: &str) -> Error {
@@ -252,66 +245,4 @@ fn close_names<'n>(asked: &str, names: impl Iterator<Item = &'n String>) -> Vec<
     names.sort_by_key(|name| (std::cmp::Reverse(alike(name)), name.len(), (*name).to_owned()));
     names.truncate(5);
     names
-}
-
-/// Writes graph and manifest into one zip; the file appears whole or not at all.
-fn write_bundle(
-    target: &Path,
-    graph: &Graph,
-    outputs: &[(&str, &Tensor)],
-    mut manifest: Value,
-) -> Result<()> {
-    let (file, temporary) = create_beside(target)?;
-    let write = || -> std::io::Result<()> {
-        let mut zip = ZipWriter::new(BufWriter::new(file));
-        let stored = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .last_modified_time(zip::DateTime::default());
-        zip.start_file("graph.pb", stored)?;
-        let mut hashed = Hashed { into: &mut zip, hash: Sha256::new() };
-        emit::write(graph, outputs, &mut hashed)?;
-        let digest = hex(&hashed.hash.finalize());
-        if let Some(member) = manifest.pointer_mut("/graph/sha256") {
-            *member = Value::String(digest);
-        }
-        zip.start_file("manifest.json", stored)?;
-        zip.write_all(serde_json::to_string_pretty(&manifest)?.as_bytes())?;
-        zip.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&temporary, target)
-    };
-    write().map_err(|e| {
-        let _ = std::fs::remove_file(&temporary);
-        unwritable(target, e)
-    })
-}
-
-/// A new file beside `target`, under a name that nobody else takes: processes of two containers may share folder and number.
-fn create_beside(target: &Path) -> Result<(File, PathBuf)> {
-    let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let random = RandomState::new().build_hasher().finish();
-    let path = target.with_file_name(format!(".{name}.{random:016x}"));
-    let file = File::options().read(true).write(true).create_new(true).open(&path);
-    file.map(|file| (file, path)).map_err(|e| unwritable(target, e))
-}
-
-fn unwritable(target: &Path, cause: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("Cannot write the bundle {}.", target.display())).with_source(cause)
-}
-
-/// Hashes what passes.
-struct Hashed<'a, W: Write + Seek> {
-    into: &'a mut ZipWriter<W>,
-    hash: Sha256,
-}
-
-impl<W: Write + Seek> Write for Hashed<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.into.write(bytes)?;
-        self.hash.update(bytes.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.into.flush()
-    }
 }

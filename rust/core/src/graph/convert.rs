@@ -1,0 +1,202 @@
+//! Graphs and SavedModels to bundles.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tensorflow::{Graph, ImportGraphDefOptions};
+
+use super::freeze::{self, Variables};
+use super::proto::{GraphDef, NodeDef, Tensor};
+use super::{GraphFile, TensorName};
+use crate::bundle::{self, TENSORS_VERSION, digest_of};
+use crate::options::GraphOptions;
+use crate::saved_model::{self, MetaGraph, Stored};
+use crate::session::{Session, sides};
+use crate::values::Dtype;
+use crate::{Error, ErrorKind, Options, Result, runtime};
+
+/// The folder's file and the start of the names of its checkpoint.
+const SAVED_MODEL: &str = "saved_model.pb";
+const CHECKPOINT: &str = "variables/variables";
+
+/// The name by which a user knows a tensor, and the tensor.
+type Named = Vec<(String, String)>;
+
+/// Reads a graph and writes what runs of it as a bundle, with its variables as constants. Needs TensorFlow.
+///
+/// Options: `file` (a serialised `GraphDef`, or the folder of a SavedModel), `output` (the bundle), `name` (of the bundle), `tags`
+/// (of a SavedModel, as a JSON array), `signature` (of a SavedModel; empty: `inputs` and `outputs` say it), `inputs`, `outputs`
+/// (JSON arrays of tensors, `name:0`; empty with `signature`).
+pub fn convert(options: &Options) -> Result<()> {
+    let options = GraphOptions::parse(options)?;
+    runtime::loaded()?;
+    let source = Source::open(&options)?;
+    let Source { def, inputs, outputs, .. } = &source;
+    let tensors = |named: &Named| named.iter().map(|(_, tensor)| tensor.clone()).collect::<Vec<_>>();
+    let (feeds, fetches) = (tensors(inputs), tensors(outputs));
+    let whole = GraphFile::new(def.clone(), &source.shown)?;
+    let nodes = whole.behind(&feeds, &fetches)?;
+    let variables = source.variables(&nodes)?;
+    let frozen = freeze::freeze(GraphDef { nodes, rest: def.rest.clone() }, variables)
+        .map_err(|kept| source.refused(&format!("{kept} has to change a variable while it runs")))?;
+    let closure = GraphFile::new(frozen, &source.shown)?.closure(&feeds, &fetches)?;
+    let bytes = closure.def.encode();
+    let mut graph = Graph::new();
+    graph
+        .import_graph_def(&bytes, &ImportGraphDefOptions::new())
+        .map_err(|e| source.refused("TensorFlow does not take its graph").with_source(e))?;
+    let described = |named: &Named, names: &[TensorName]| -> Result<Vec<Value>> {
+        named
+            .iter()
+            .zip(names)
+            .map(|((name, tensor), place)| source.described(&graph, name, tensor, place))
+            .collect()
+    };
+    let manifest = json!({
+        "format": "sparkdl-bundle",
+        "version": TENSORS_VERSION,
+        "name": options.name,
+        "inputs": described(inputs, &closure.feeds)?,
+        "outputs": described(outputs, &closure.fetches)?,
+        "graph": {"file": "graph.pb", "sha256": ""},
+        "source": {"sha256": source.digest, "sparkdl": env!("CARGO_PKG_VERSION")},
+        "license": "",
+    });
+    bundle::write(&options.output, manifest, |into| into.write_all(&bytes))
+}
+
+/// What is converted.
+struct Source {
+    def: GraphDef,
+    inputs: Named,
+    outputs: Named,
+    /// Of a SavedModel: the start of the names of its checkpoint, and the operation that restores it.
+    checkpoint: Option<(String, String)>,
+    digest: String,
+    shown: String,
+}
+
+impl Source {
+    fn open(options: &GraphOptions) -> Result<Source> {
+        let shown = options.file.display().to_string();
+        let is_folder = options.file.is_dir();
+        let file = if is_folder { options.file.join(SAVED_MODEL) } else { options.file.clone() };
+        let digest = digest_of(&file)?;
+        let bytes = std::fs::read(&file).map_err(|e| bundle::unreadable("graph", &file, e))?;
+        let bytes = Bytes::from(bytes);
+        let same =
+            |names: &[String]| names.iter().map(|name| (name.clone(), name.clone())).collect::<Named>();
+        let mut source = Source {
+            def: GraphDef { nodes: Vec::new(), rest: Vec::new() },
+            inputs: same(&options.inputs),
+            outputs: same(&options.outputs),
+            checkpoint: None,
+            digest,
+            shown,
+        };
+        let mut graph = bytes.clone();
+        if is_folder {
+            let graphs = saved_model::decode(&bytes)
+                .ok_or_else(|| source.refused(&format!("its {SAVED_MODEL} is not a SavedModel")))?;
+            let meta = source.tagged(graphs, options)?;
+            graph = meta.graph.clone();
+            if !options.signature.is_empty() {
+                source.sign(&meta, &options.signature)?;
+            }
+            let prefix = options.file.join(CHECKPOINT).display().to_string();
+            source.checkpoint = Some((prefix, meta.restore));
+        }
+        source.def = GraphDef::decode(&graph)
+            .ok_or_else(|| source.refused("its graph is not a TensorFlow GraphDef"))?;
+        Ok(source)
+    }
+
+    fn tagged(&self, graphs: Vec<MetaGraph>, options: &GraphOptions) -> Result<MetaGraph> {
+        let tags = options.tags.iter().cloned().collect();
+        let shown = |graph: &MetaGraph| format!("{:?}", graph.tags.iter().collect::<Vec<_>>());
+        let there: Vec<String> = graphs.iter().map(shown).collect();
+        graphs.into_iter().find(|graph| graph.tags == tags).ok_or_else(|| {
+            self.refused(&format!(
+                "it has no graph with the tags {:?}, but {}",
+                options.tags,
+                there.join(", ")
+            ))
+        })
+    }
+
+    fn sign(&mut self, meta: &MetaGraph, name: &str) -> Result<()> {
+        let signature = meta.signatures.get(name).ok_or_else(|| {
+            let there: Vec<&str> = meta.signatures.keys().map(String::as_str).collect();
+            self.refused(&format!("it has no signature {name}, but {}", there.join(", ")))
+        })?;
+        self.inputs = signature.inputs.clone().into_iter().collect();
+        self.outputs = signature.outputs.clone().into_iter().collect();
+        Ok(())
+    }
+
+    /// The values of the variables among these nodes.
+    fn variables(&self, nodes: &[NodeDef]) -> Result<Variables> {
+        let is_variable =
+            |node: &&NodeDef| matches!(node.op.as_str(), "VarHandleOp" | "VariableV2" | "Variable");
+        let needed: Vec<&NodeDef> = nodes.iter().filter(is_variable).collect();
+        if needed.is_empty() {
+            return Ok(Variables::new());
+        }
+        let (prefix, restore) = self.checkpoint.as_ref().ok_or_else(|| {
+            self.refused(&format!("{} is a variable: freeze the graph, or give a SavedModel", needed[0].name))
+        })?;
+        let stored = saved_model::stored(&self.def, restore);
+        let wanted = needed.iter().map(|node| -> Result<(Stored, Dtype)> {
+            let name = &node.name;
+            let stored = stored.get(name).ok_or_else(|| {
+                self.refused(&format!("its variable {name} is not restored from the checkpoint"))
+            })?;
+            let dtype = node.data_type("dtype").and_then(Dtype::numbered);
+            let dtype = dtype.ok_or_else(|| {
+                self.refused(&format!("its variable {name} is of a type that is not built"))
+            })?;
+            Ok((stored.clone(), dtype))
+        });
+        let wanted: Vec<(Stored, Dtype)> = wanted.collect::<Result<_>>()?;
+        let values = self.read(prefix, &wanted)?;
+        Ok(needed.iter().map(|node| node.name.clone()).zip(values).collect())
+    }
+
+    /// Lets TensorFlow read tensors of the checkpoint.
+    fn read(&self, prefix: &str, wanted: &[(Stored, Dtype)]) -> Result<Vec<Tensor>> {
+        let numbered: Vec<(Stored, i64)> =
+            wanted.iter().map(|(stored, dtype)| (stored.clone(), dtype.number())).collect();
+        let (def, tensors) = saved_model::reader(prefix, &numbered);
+        let dtypes: Vec<Dtype> = wanted.iter().map(|(_, dtype)| *dtype).collect();
+        let values = Session::once(&def, &tensors, &dtypes)
+            .map_err(|e| self.refused("its variables cannot be read").with_source(e))?;
+        Ok(values
+            .iter()
+            .map(|value| Tensor::new(value.dtype().number(), value.dims(), value.bytes()))
+            .collect())
+    }
+
+    fn described(&self, graph: &Graph, name: &str, tensor: &str, place: &TensorName) -> Result<Value> {
+        let missing = || self.refused(&format!("it has no tensor {tensor}"));
+        let operation = graph.operation_by_name(&place.node).ok().flatten().ok_or_else(missing)?;
+        if place.index >= operation.num_outputs() {
+            return Err(missing());
+        }
+        let found = operation.output_type(place.index);
+        let dtype = Dtype::ALL.into_iter().find(|dtype| dtype.tensorflow() == found);
+        let dtype = dtype.ok_or_else(|| self.refused(&format!("its tensor {tensor} is of type {found}")))?;
+        let index = i32::try_from(place.index).map_err(|_| missing())?;
+        let shape = graph.tensor_shape(tensorflow::Output { operation, index }).map_err(|_| missing())?;
+        let dims =
+            sides(&shape).ok_or_else(|| self.refused(&format!("the rank of its tensor {tensor} is open")))?;
+        match dims.split_first() {
+            Some((None, row)) => Ok(json!({"name": name, "tensor": place.to_string(), "dtype": dtype.name(), "shape": row})),
+            _ => Err(self.refused(&format!(
+                "its tensor {tensor} has the shape {shape}, but the first dimension must be open, for the rows"
+            ))),
+        }
+    }
+
+    fn refused(&self, what: &str) -> Error {
+        Error::new(ErrorKind::InvalidModel, format!("Cannot use the graph {}: {what}.", self.shown))
+    }
+}

@@ -1,0 +1,155 @@
+//! SavedModels of TensorFlow 1 and 2 as data: their graphs, signatures, and where the values of their variables lie.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+
+use crate::graph::proto::{Function, GraphDef, NodeDef, pair, types_attr};
+use crate::graph::wire::{Field, fields};
+use crate::graph::{TensorName, input_node};
+
+/// One of the graphs of a SavedModel (`MetaGraphDef`).
+#[derive(Debug, Default)]
+pub(crate) struct MetaGraph {
+    pub(crate) tags: BTreeSet<String>,
+    pub(crate) graph: Bytes,
+    pub(crate) signatures: BTreeMap<String, Signature>,
+    /// The operation that restores variables (`SaverDef.restore_op_name`); empty where there are none.
+    pub(crate) restore: String,
+}
+
+/// Names of tensors by the names that users know (`SignatureDef`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Signature {
+    pub(crate) inputs: BTreeMap<String, String>,
+    pub(crate) outputs: BTreeMap<String, String>,
+}
+
+/// A tensor of a checkpoint: its key, and the part of it that is meant (empty: all).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) key: String,
+    pub(crate) slice: String,
+}
+
+/// The graphs in a `saved_model.pb`; `None` where the bytes are none.
+pub(crate) fn decode(bytes: &Bytes) -> Option<Vec<MetaGraph>> {
+    let graphs = fields(bytes)?.into_iter().filter(|field| field.number == 2);
+    graphs.map(|field| MetaGraph::decode(field.value.bytes()?)).collect()
+}
+
+impl MetaGraph {
+    fn decode(bytes: &Bytes) -> Option<MetaGraph> {
+        let mut graph = MetaGraph::default();
+        for field in fields(bytes)? {
+            match field.number {
+                1 => {
+                    let info = fields(field.value.bytes()?)?;
+                    let tags = info.iter().filter(|field| field.number == 4);
+                    graph.tags.extend(tags.map(|tag| tag.value.text()).collect::<Option<Vec<_>>>()?);
+                }
+                2 => graph.graph = field.value.bytes()?.clone(),
+                3 => {
+                    let saver = fields(field.value.bytes()?)?;
+                    if let Some(restore) = last(&saver, 3) {
+                        graph.restore = restore.value.text()?;
+                    }
+                }
+                5 => {
+                    let (key, signature) = pair(field.value.bytes()?)?;
+                    graph.signatures.insert(key, Signature::decode(&signature)?);
+                }
+                _ => {}
+            }
+        }
+        Some(graph)
+    }
+}
+
+impl Signature {
+    fn decode(bytes: &Bytes) -> Option<Signature> {
+        let mut signature = Signature::default();
+        for field in fields(bytes)? {
+            let side = match field.number {
+                1 => &mut signature.inputs,
+                2 => &mut signature.outputs,
+                _ => continue,
+            };
+            let (key, info) = pair(field.value.bytes()?)?;
+            // A sparse or composite tensor has no name.
+            let name = last(&fields(&info)?, 1).map_or(Some(String::new()), |name| name.value.text())?;
+            side.insert(key, name);
+        }
+        Some(signature)
+    }
+}
+
+fn last(fields: &[Field], number: u32) -> Option<&Field> {
+    fields.iter().rev().find(|field| field.number == number)
+}
+
+/// What each variable is restored from, by the node of its handle: read off the operations that restore them, since names in
+/// a checkpoint of TensorFlow 2 are those of objects.
+pub(crate) fn stored(def: &GraphDef, restore: &str) -> HashMap<String, Stored> {
+    let functions = def.functions().unwrap_or_default();
+    let mut found = restored(&def.nodes, |input| Some(input_node(input).to_owned()));
+    let calls = def.nodes.iter().filter(|node| node.name == input_node(restore));
+    for call in calls {
+        let named = call.functions().unwrap_or_default();
+        for function in functions.iter().filter(|function| named.contains(&function.name)) {
+            found.extend(restored(&function.nodes, |input| handle_of(function, call, input)));
+        }
+    }
+    found
+}
+
+/// The node whose handle the caller gives to a function as this argument.
+fn handle_of(function: &Function, call: &NodeDef, argument: &str) -> Option<String> {
+    let place = function.inputs.iter().position(|input| input.name == argument)?;
+    call.inputs.get(place).map(|input| input_node(input).to_owned())
+}
+
+fn restored(nodes: &[NodeDef], handle: impl Fn(&str) -> Option<String>) -> HashMap<String, Stored> {
+    let by_name: HashMap<&str, &NodeDef> = nodes.iter().map(|node| (node.name.as_str(), node)).collect();
+    let texts =
+        |input: Option<&String>| -> Option<Vec<String>> { by_name.get(input_node(input?))?.texts("value") };
+    let stored = |node: &NodeDef| -> Option<(String, Stored)> {
+        let variable = handle(node.inputs.first()?)?;
+        let mut value = node.inputs.get(1)?;
+        loop {
+            let node = by_name.get(input_node(value))?;
+            match node.op.as_str() {
+                "Identity" => value = node.inputs.first()?,
+                "RestoreV2" => {
+                    let index =
+                        value.rsplit(':').next().and_then(|index| index.parse().ok()).unwrap_or(0_usize);
+                    let key = texts(node.inputs.get(1))?.get(index)?.clone();
+                    let slice = texts(node.inputs.get(2))?.get(index)?.clone();
+                    return Some((variable, Stored { key, slice }));
+                }
+                _ => return None,
+            }
+        }
+    };
+    let assigns = nodes.iter().filter(|node| matches!(node.op.as_str(), "AssignVariableOp" | "Assign"));
+    assigns.filter_map(stored).collect()
+}
+
+/// A graph that reads these out of the checkpoint with a prefix, and the tensors that they are.
+pub(crate) fn reader(prefix: &str, wanted: &[(Stored, i64)]) -> (GraphDef, Vec<TensorName>) {
+    let keys: Vec<&str> = wanted.iter().map(|(stored, _)| stored.key.as_str()).collect();
+    let slices: Vec<&str> = wanted.iter().map(|(stored, _)| stored.slice.as_str()).collect();
+    let dtypes: Vec<i64> = wanted.iter().map(|(_, dtype)| *dtype).collect();
+    let constants = [("prefix", vec![prefix], false), ("keys", keys, true), ("slices", slices, true)];
+    let mut nodes: Vec<NodeDef> =
+        constants.iter().map(|(name, texts, list)| NodeDef::texts_constant(name, texts, *list)).collect();
+    nodes.push(NodeDef {
+        name: "restore".to_owned(),
+        op: "RestoreV2".to_owned(),
+        inputs: constants.iter().map(|(name, ..)| (*name).to_owned()).collect(),
+        attrs: [("dtypes".to_owned(), types_attr(&dtypes))].into(),
+        ..NodeDef::default()
+    });
+    let tensors = (0..wanted.len()).map(|index| TensorName { node: "restore".to_owned(), index });
+    (GraphDef { nodes, rest: Vec::new() }, tensors.collect())
+}
