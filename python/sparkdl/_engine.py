@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -64,6 +65,33 @@ def convert_keras(
     _native.convert_keras(list(options.items()))
 
 
+def convert_graph(
+    file: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    tags: Sequence[str] = ("serve",),
+    signature: str = "",
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> None:
+    """Writes what runs of a GraphDef file or a SavedModel's folder as a bundle, its variables as constants.
+
+    A SavedModel's `signature` names inputs and outputs, else `inputs` and `outputs` are tensors (`name:0`).
+    Needs TensorFlow.
+    """
+    options = {
+        "file": os.fspath(file),
+        "output": os.fspath(output),
+        "name": signature or "graph",
+        "tags": json.dumps(list(tags)),
+        "signature": signature,
+        "inputs": json.dumps(list(inputs)),
+        "outputs": json.dumps(list(outputs)),
+    }
+    load_tensorflow()
+    _native.convert_graph(list(options.items()))
+
+
 def download(
     url: str, file: str | os.PathLike[str], algorithm: str | None, digest: str | None, advice: str
 ) -> None:
@@ -105,17 +133,19 @@ class Opening:
     threads: int
 
 
+def load_tensorflow(path: str = "") -> None:
+    """Loads TensorFlow once per process: from this path, the environment's, or this Python's own."""
+    path = path or os.environ.get("SPARKDL_TENSORFLOW_PATH", "")
+    _native.load_tensorflow(
+        [("tensorflowPath", path), ("tensorflowClasspath", ""), ("python", sys.executable)]
+    )
+
+
 def open_model(opening: Opening) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     """Loads TensorFlow and the bundle, each once per process; what it gives runs a batch."""
     from pyspark import SparkFiles
 
-    _native.load_tensorflow(
-        [
-            ("tensorflowPath", opening.tensorflow_path or os.environ.get("SPARKDL_TENSORFLOW_PATH", "")),
-            ("tensorflowClasspath", ""),
-            ("python", sys.executable),
-        ]
-    )
+    load_tensorflow(opening.tensorflow_path)
     if opening.carried is None:
         bundle = SparkFiles.get(opening.bundle)
     else:

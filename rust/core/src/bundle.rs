@@ -6,14 +6,14 @@ mod write;
 
 use std::path::Path;
 
-pub(crate) use archive::{check_members, digest_of, hex, unreadable};
+pub(crate) use archive::{check_members, digest_of, hex, hex_sha256, unreadable};
 use manifest::AnyManifest;
 pub(crate) use manifest::TensorSpec;
 pub(crate) use manifest::{Input, Manifest, Output, TENSORS_VERSION, TensorManifest};
 pub(crate) use write::{create_beside, write};
 
-use crate::graph::GraphFile;
-use crate::{Error, ErrorKind, Result};
+use crate::graph::{GraphFile, Place};
+use crate::{Error, Result};
 
 /// What a face needs to know of a bundle on the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Description {
 /// The graph is checked too: its digest, its operations, and that the tensors the manifest names are there.
 pub fn describe(path: &Path) -> Result<Description> {
     let mut bundle = Bundle::open(path)?;
-    let graph = GraphFile::parse(bundle.graph()?, &bundle.shown)?;
+    let graph = GraphFile::parse(bundle.graph()?, Place::bundle(&bundle.shown))?;
     match &bundle.manifest {
         AnyManifest::Pictures(manifest) => {
             for output in manifest.outputs.all() {
@@ -114,5 +114,5 @@ impl Bundle {
 
 /// An error about the contents of a bundle.
 pub(crate) fn damaged(shown: &str, what: &str) -> Error {
-    Error::new(ErrorKind::InvalidModel, format!("Cannot use the bundle {shown}: {what}."))
+    Place::bundle(shown).refused(what)
 }

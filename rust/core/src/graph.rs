@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 pub use convert::convert;
 
-use crate::bundle::damaged;
-use crate::{Error, Result};
+use crate::names::closest;
+use crate::{Error, ErrorKind, Result};
 use proto::{Function, GraphDef, NodeDef};
 
 /// A parsed graph with its nodes by name.
@@ -21,7 +21,25 @@ pub(crate) struct GraphFile {
     def: GraphDef,
     by_name: HashMap<String, usize>,
     functions: HashMap<String, Function>,
-    shown: String,
+    place: Place,
+}
+
+/// Where a graph comes from, as errors name it: `the bundle x.sparkdl`.
+#[derive(Debug, Clone)]
+pub(crate) struct Place(String);
+
+impl Place {
+    pub(crate) fn bundle(shown: &str) -> Place {
+        Place(format!("the bundle {shown}"))
+    }
+
+    pub(crate) fn graph(shown: &str) -> Place {
+        Place(format!("the graph {shown}"))
+    }
+
+    pub(crate) fn refused(&self, what: &str) -> Error {
+        Error::new(ErrorKind::InvalidModel, format!("Cannot use {}: {what}.", self.0))
+    }
 }
 
 /// The nodes that run for some outputs, checked.
@@ -30,6 +48,8 @@ pub(crate) struct Closure {
     pub(crate) feeds: Vec<TensorName>,
     pub(crate) fetches: Vec<TensorName>,
 }
+
+pub(crate) const NO_GRAPH: &str = "its graph is not a TensorFlow GraphDef";
 
 /// `node:index`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,27 +78,29 @@ impl std::fmt::Display for TensorName {
 
 impl GraphFile {
     /// Parses a serialised `GraphDef`; weights stay where they are in `bytes`.
-    pub(crate) fn parse(bytes: Vec<u8>, shown: &str) -> Result<GraphFile> {
-        let broken = || damaged(shown, "its graph is not a TensorFlow GraphDef");
-        GraphFile::new(GraphDef::decode(&Bytes::from(bytes)).ok_or_else(broken)?, shown)
+    pub(crate) fn parse(bytes: Vec<u8>, place: Place) -> Result<GraphFile> {
+        match GraphDef::decode(&Bytes::from(bytes)) {
+            Some(def) => GraphFile::new(def, place),
+            None => Err(place.refused(NO_GRAPH)),
+        }
     }
 
-    pub(crate) fn new(def: GraphDef, shown: &str) -> Result<GraphFile> {
-        let broken = || damaged(shown, "its graph is not a TensorFlow GraphDef");
+    pub(crate) fn new(def: GraphDef, place: Place) -> Result<GraphFile> {
+        let broken = || place.refused(NO_GRAPH);
         let mut functions = HashMap::new();
         for function in def.functions().ok_or_else(broken)? {
             let name = function.name.clone();
             if functions.insert(name.clone(), function).is_some() {
-                return Err(damaged(shown, &format!("its graph has two functions named {name}")));
+                return Err(place.refused(&format!("its graph has two functions named {name}")));
             }
         }
         let mut by_name = HashMap::with_capacity(def.nodes.len());
         for (index, node) in def.nodes.iter().enumerate() {
             if by_name.insert(node.name.clone(), index).is_some() {
-                return Err(damaged(shown, &format!("its graph has two nodes named {}", node.name)));
+                return Err(place.refused(&format!("its graph has two nodes named {}", node.name)));
             }
         }
-        Ok(GraphFile { def, by_name, functions, shown: shown.to_owned() })
+        Ok(GraphFile { def, by_name, functions, place })
     }
 
     /// What runs when `feeds` are given and `fetches` asked for; refuses what must not run.
@@ -87,7 +109,7 @@ impl GraphFile {
         let (feeds, fetches) = (names(feeds)?, names(fetches)?);
         feeds.iter().try_for_each(|feed| self.check_feed(feed))?;
         let nodes = self.needed(&feeds, &fetches)?;
-        deny::check(&nodes, &self.functions, &self.shown)?;
+        deny::check(&nodes, &self.functions, &self.place)?;
         Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feeds, fetches })
     }
 
@@ -141,11 +163,13 @@ impl GraphFile {
     }
 
     fn tensor(&self, text: &str) -> Result<TensorName> {
-        let name = TensorName::parse(text).ok_or_else(|| {
-            self.refused(&format!("the manifest's tensor \"{text}\" is not of the form name:0"))
-        })?;
+        let name = TensorName::parse(text)
+            .ok_or_else(|| self.refused(&format!("the tensor \"{text}\" is not of the form name:0")))?;
         if self.node(&name.node).is_none() {
-            return Err(self.refused(&format!("its graph has no tensor {text}, which the manifest names")));
+            let close = closest(&name.node, self.by_name.keys()).join(", ");
+            return Err(
+                self.refused(&format!("its graph has no tensor {text}; the names nearest to it are {close}"))
+            );
         }
         Ok(name)
     }
@@ -159,7 +183,7 @@ impl GraphFile {
     }
 
     fn refused(&self, what: &str) -> Error {
-        damaged(&self.shown, what)
+        self.place.refused(what)
     }
 }
 

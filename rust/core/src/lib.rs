@@ -12,6 +12,7 @@ mod lists;
 mod metrics;
 mod model;
 mod named_models;
+mod names;
 mod optimized;
 mod options;
 mod pictures;

@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::bundle::{Bundle, TensorManifest, TensorSpec, damaged};
 use crate::cache::{self, Key, Lease};
-use crate::graph::{Closure, GraphFile};
+use crate::graph::{Closure, GraphFile, Place};
 use crate::image::Packer;
 use crate::metrics::{Counters, Metrics};
 use crate::options::{Asked, ModelOptions, NetworkOptions, PicturesOptions, Task, TensorsOptions};
@@ -144,7 +144,7 @@ fn lease(mut bundle: Bundle, key: Key, close: Close, usual_rows: usize) -> Resul
     cache::lease(key, move || {
         let shown = bundle.shown().to_owned();
         let mut read = || {
-            let graph = GraphFile::parse(bundle.graph()?, &shown)?;
+            let graph = GraphFile::parse(bundle.graph()?, Place::bundle(&shown))?;
             close(&graph, &feeds, &fetches)
         };
         Session::new(&mut read, (&feed_ports, &fetch_ports), usual_rows, &shown)

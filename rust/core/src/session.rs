@@ -35,7 +35,7 @@ const WITH_GRAPHS: [u8; 2] = [0x28, 1];
 const LEAST_ROWS_OF_MATRICES: usize = 8;
 const LARGE_MATRICES: usize = 32 << 20;
 
-const MAX_GRAPH_BYTES: usize = i32::MAX as usize;
+pub(crate) const MAX_GRAPH_BYTES: usize = i32::MAX as usize;
 
 /// Bytes of kernels from which `optimized` is worth its second session.
 const LARGE_KERNELS: usize = 8 << 20;

@@ -107,15 +107,20 @@ pub(crate) struct Port {
 impl Port {
     /// `[3, any]`
     pub(crate) fn shown_shape(&self) -> String {
-        let sides: Vec<String> =
-            self.shape.iter().map(|side| side.map_or("any".to_owned(), |side| side.to_string())).collect();
-        format!("[{}]", sides.join(", "))
+        shown_sides(&self.shape)
     }
 
     /// Numbers of one row; sides of any size count once.
     pub(crate) fn least_values(&self) -> usize {
         self.shape.iter().flatten().product()
     }
+}
+
+/// `[3, any]`
+pub(crate) fn shown_sides(sides: &[Option<usize>]) -> String {
+    let sides: Vec<String> =
+        sides.iter().map(|side| side.map_or("any".to_owned(), |side| side.to_string())).collect();
+    format!("[{}]", sides.join(", "))
 }
 
 /// By how much numbers may differ, beside the largest, that were summed in another order.

@@ -271,7 +271,9 @@ fn graphs_that_do_not_fit_their_manifest_are_refused() {
     assert!(
         graph_refusal(&graph(&[node("out", "VarHandleOp", &["image"], &[])])).contains("freeze the graph")
     );
-    assert!(graph_refusal(&graph(&[])).contains("no tensor out:0, which the manifest names"));
+    assert!(
+        graph_refusal(&graph(&[])).contains("its graph has no tensor out:0; the names nearest to it are ")
+    );
     assert!(
         graph_refusal(&graph(&[node("out", "Relu", &["gone"], &[])]))
             .contains("uses the node gone, which is not there")

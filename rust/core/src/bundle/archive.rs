@@ -115,7 +115,7 @@ pub(crate) fn digest_of(path: &Path) -> Result<String> {
     }
 }
 
-pub(super) fn hex_sha256(bytes: &[u8]) -> String {
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

@@ -6,13 +6,13 @@ use tensorflow::{Graph, ImportGraphDefOptions};
 
 use super::freeze::{self, Variables};
 use super::proto::{GraphDef, NodeDef, Tensor};
-use super::{GraphFile, TensorName};
-use crate::bundle::{self, TENSORS_VERSION, digest_of};
+use super::{GraphFile, NO_GRAPH, Place, TensorName};
+use crate::bundle::{self, TENSORS_VERSION, hex_sha256};
 use crate::options::GraphOptions;
 use crate::saved_model::{self, MetaGraph, Stored};
-use crate::session::{Session, sides};
-use crate::values::Dtype;
-use crate::{Error, ErrorKind, Options, Result, runtime};
+use crate::session::{MAX_GRAPH_BYTES, Session, sides};
+use crate::values::{Dtype, shown_sides};
+use crate::{Error, Options, Result, runtime};
 
 /// The folder's file and the start of the names of its checkpoint.
 const SAVED_MODEL: &str = "saved_model.pb";
@@ -33,13 +33,21 @@ pub fn convert(options: &Options) -> Result<()> {
     let Source { def, inputs, outputs, .. } = &source;
     let tensors = |named: &Named| named.iter().map(|(_, tensor)| tensor.clone()).collect::<Vec<_>>();
     let (feeds, fetches) = (tensors(inputs), tensors(outputs));
-    let whole = GraphFile::new(def.clone(), &source.shown)?;
+    let whole = GraphFile::new(def.clone(), source.place.clone())?;
     let nodes = whole.behind(&feeds, &fetches)?;
+    if let Some(table) = nodes.iter().find(|node| is_table(node)) {
+        let what =
+            format!("its table {} ({}) must be filled first, which is not built", table.name, table.op);
+        return Err(source.refused(&what));
+    }
     let variables = source.variables(&nodes)?;
     let frozen = freeze::freeze(GraphDef { nodes, rest: def.rest.clone() }, variables)
         .map_err(|kept| source.refused(&format!("{kept} has to change a variable while it runs")))?;
-    let closure = GraphFile::new(frozen, &source.shown)?.closure(&feeds, &fetches)?;
+    let closure = GraphFile::new(frozen, source.place.clone())?.closure(&feeds, &fetches)?;
     let bytes = closure.def.encode();
+    if bytes.len() > MAX_GRAPH_BYTES {
+        return Err(source.refused("what runs of it is larger than 2 GiB, TensorFlow's limit"));
+    }
     let mut graph = Graph::new();
     graph
         .import_graph_def(&bytes, &ImportGraphDefOptions::new())
@@ -64,6 +72,13 @@ pub fn convert(options: &Options) -> Result<()> {
     bundle::write(&options.output, manifest, |into| into.write_all(&bytes))
 }
 
+fn is_table(node: &NodeDef) -> bool {
+    let op = node.op.as_str();
+    op.starts_with("HashTable")
+        || op.starts_with("MutableHashTable")
+        || op.starts_with("MutableDenseHashTable")
+}
+
 /// What is converted.
 struct Source {
     def: GraphDef,
@@ -72,15 +87,13 @@ struct Source {
     /// Of a SavedModel: the start of the names of its checkpoint, and the operation that restores it.
     checkpoint: Option<(String, String)>,
     digest: String,
-    shown: String,
+    place: Place,
 }
 
 impl Source {
     fn open(options: &GraphOptions) -> Result<Source> {
-        let shown = options.file.display().to_string();
         let is_folder = options.file.is_dir();
         let file = if is_folder { options.file.join(SAVED_MODEL) } else { options.file.clone() };
-        let digest = digest_of(&file)?;
         let bytes = std::fs::read(&file).map_err(|e| bundle::unreadable("graph", &file, e))?;
         let bytes = Bytes::from(bytes);
         let same =
@@ -90,8 +103,8 @@ impl Source {
             inputs: same(&options.inputs),
             outputs: same(&options.outputs),
             checkpoint: None,
-            digest,
-            shown,
+            digest: hex_sha256(&bytes),
+            place: Place::graph(&options.file.display().to_string()),
         };
         let mut graph = bytes.clone();
         if is_folder {
@@ -105,8 +118,7 @@ impl Source {
             let prefix = options.file.join(CHECKPOINT).display().to_string();
             source.checkpoint = Some((prefix, meta.restore));
         }
-        source.def = GraphDef::decode(&graph)
-            .ok_or_else(|| source.refused("its graph is not a TensorFlow GraphDef"))?;
+        source.def = GraphDef::decode(&graph).ok_or_else(|| source.refused(NO_GRAPH))?;
         Ok(source)
     }
 
@@ -189,14 +201,17 @@ impl Source {
         let dims =
             sides(&shape).ok_or_else(|| self.refused(&format!("the rank of its tensor {tensor} is open")))?;
         match dims.split_first() {
-            Some((None, row)) => Ok(json!({"name": name, "tensor": place.to_string(), "dtype": dtype.name(), "shape": row})),
+            Some((None, row)) => {
+                Ok(json!({"name": name, "tensor": place.to_string(), "dtype": dtype.name(), "shape": row}))
+            }
             _ => Err(self.refused(&format!(
-                "its tensor {tensor} has the shape {shape}, but the first dimension must be open, for the rows"
+                "its tensor {tensor} has the shape {}, but the first dimension must be open, for the rows",
+                shown_sides(&dims)
             ))),
         }
     }
 
     fn refused(&self, what: &str) -> Error {
-        Error::new(ErrorKind::InvalidModel, format!("Cannot use the graph {}: {what}.", self.shown))
+        self.place.refused(what)
     }
 }

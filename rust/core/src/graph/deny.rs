@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::Place;
 use super::proto::{Function, NodeDef};
 use crate::Result;
-use crate::bundle::damaged;
 
 /// Operations that touch files, processes, Python, the network, other machines, or state that outlives a run.
 #[rustfmt::skip]
@@ -38,7 +38,7 @@ const DENIED_PARTS: &[&str] =
     &["Queue", "Reader", "Dataset", "Barrier", "Summary", "Checkpoint", "Mutex", "Accumulator"];
 
 /// Refuses the first operation that may not run, in `nodes` or in a function that they call.
-pub(super) fn check(nodes: &[NodeDef], functions: &HashMap<String, Function>, shown: &str) -> Result<()> {
+pub(super) fn check(nodes: &[NodeDef], functions: &HashMap<String, Function>, from: &Place) -> Result<()> {
     let mut entered = HashSet::new();
     let mut open: Vec<(&[NodeDef], Option<&str>)> = vec![(nodes, None)];
     while let Some((nodes, inside)) = open.pop() {
@@ -49,10 +49,10 @@ pub(super) fn check(nodes: &[NodeDef], functions: &HashMap<String, Function>, sh
                 format!("{} (node {}{function})", node.op, node.name)
             };
             if let Some(why) = refusal(node) {
-                return Err(damaged(shown, &format!("its graph runs {}, {why}", place())));
+                return Err(from.refused(&format!("its graph runs {}, {why}", place())));
             }
             let mut called = node.functions().ok_or_else(|| {
-                damaged(shown, &format!("its graph has unreadable attributes at {}", place()))
+                from.refused(&format!("its graph has unreadable attributes at {}", place()))
             })?;
             called.push(node.op.clone());
             for name in called {

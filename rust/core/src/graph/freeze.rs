@@ -89,6 +89,19 @@ impl Scope {
     }
 }
 
+/// An operation that calls functions: the attributes that name them and their arguments' types, and the input that is their
+/// first argument.
+struct Caller {
+    functions: &'static [&'static str],
+    types: &'static str,
+    first: usize,
+}
+
+const CALL: Caller = Caller { functions: &["f"], types: "Tin", first: 0 };
+const IF: Caller = Caller { functions: &["then_branch", "else_branch"], types: "Tin", first: 1 };
+const CASE: Caller = Caller { functions: &["branches"], types: "Tin", first: 1 };
+const WHILE: Caller = Caller { functions: &["cond", "body"], types: "T", first: 0 };
+
 struct Freezer {
     functions: HashMap<String, Function>,
     /// By the function and the types of the variables in the places of its arguments.
@@ -165,34 +178,32 @@ impl Freezer {
                 node.attrs = attrs;
                 Ok(BTreeMap::new())
             }
-            ("PartitionedCall" | "StatefulPartitionedCall", _) => self.call(node, &["f"], "Tin", 0, taken),
-            ("If" | "StatelessIf", _) => self.call(node, &["then_branch", "else_branch"], "Tin", 1, taken),
-            ("Case" | "StatelessCase", _) => self.call(node, &["branches"], "Tin", 1, taken),
+            ("PartitionedCall" | "StatefulPartitionedCall", _) => self.call(node, &CALL, taken),
+            ("If" | "StatelessIf", _) => self.call(node, &IF, taken),
+            ("Case" | "StatelessCase", _) => self.call(node, &CASE, taken),
             ("While" | "StatelessWhile", _) => {
-                self.call(node, &["cond", "body"], "T", 0, taken)?;
+                self.call(node, &WHILE, taken)?;
                 Ok(taken.clone())
             }
             _ => Err(kept()),
         }
     }
 
-    /// Lets a node call copies of its functions; its input `from` is their first argument.
+    /// Lets a node call copies of its functions.
     fn call(
         &mut self,
         node: &mut NodeDef,
-        attrs: &[&str],
-        types: &str,
-        from: usize,
+        kind: &Caller,
         taken: &BTreeMap<usize, i64>,
     ) -> Result<BTreeMap<usize, i64>, Kept> {
         let kept = || Kept { node: node.name.clone(), op: node.op.clone() };
         let arguments: BTreeMap<usize, i64> = taken
             .iter()
-            .map(|(place, dtype)| Some((place.checked_sub(from)?, *dtype)))
+            .map(|(place, dtype)| Some((place.checked_sub(kind.first)?, *dtype)))
             .collect::<Option<_>>()
             .ok_or_else(kept)?;
         let mut outputs = BTreeMap::new();
-        for attr in attrs {
+        for attr in kind.functions {
             let value = node.attrs.get(*attr).ok_or_else(kept)?;
             let named = functions_of(value).ok_or_else(kept)?;
             let mut copies = HashMap::new();
@@ -204,7 +215,7 @@ impl Freezer {
             let value = with_functions(value, &copies).ok_or_else(kept)?;
             node.attrs.insert((*attr).to_owned(), value);
         }
-        for (attr, changed) in [(types, &arguments), ("Tout", &outputs)] {
+        for (attr, changed) in [(kind.types, &arguments), ("Tout", &outputs)] {
             if let Some(value) = node.attrs.get(attr) {
                 let value = with_types(value, changed).ok_or_else(kept)?;
                 node.attrs.insert(attr.to_owned(), value);

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::{self, TENSORS_VERSION, digest_of};
 use crate::named_models::imagenet_labels;
+use crate::names::closest;
 use crate::options::KerasOptions;
 use crate::values::Dtype;
 use crate::{Error, ErrorKind, Options, Result, pool, runtime};
@@ -173,7 +174,7 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
     }
     let features = built.layers.get(chosen).filter(|tensor| tensor.rank() > 1);
     let features = features.ok_or_else(|| {
-        let close = close_names(chosen, built.layers.keys()).join(", ");
+        let close = closest(chosen, built.layers.keys()).join(", ");
         refused(
             &shown,
             &format!("it has no layer {chosen} with features to take; the names nearest to it are {close}"),
@@ -236,13 +237,4 @@ fn convert_named(options: &KerasOptions) -> Result<()> {
 fn no_feature_map(row: &Row, shown: &str) -> Error {
     let (name, layer) = (&row.name, &row.feature_layer);
     refused(shown, &format!("it is no {name}: it has no feature map {layer}"))
-}
-
-/// The names that begin most like `asked`, at most five.
-fn close_names<'n>(asked: &str, names: impl Iterator<Item = &'n String>) -> Vec<&'n str> {
-    let alike = |name: &str| asked.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
-    let mut names: Vec<&str> = names.map(String::as_str).collect();
-    names.sort_by_key(|name| (std::cmp::Reverse(alike(name)), name.len(), (*name).to_owned()));
-    names.truncate(5);
-    names
 }
