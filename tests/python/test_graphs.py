@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from comparison import manifest
 from sparkdl import SparkDLValueError, _engine, _native
@@ -334,3 +335,20 @@ def test_variables_that_are_missing_are_named(tmp_path):
         file.unlink()
     with pytest.raises(SparkDLValueError, match="its variables cannot be read"):
         _engine.convert_graph(tmp_path / "model", tmp_path / "b.sparkdl", signature=SERVING)
+
+
+def test_a_published_saved_model_names_what_its_keras_file_names(shared_data, tmp_path):
+    models, photographs = shared_data / "models", sorted((shared_data / "flowers").glob("*/*.jpg"))[::80]
+    assert len(photographs) > 4
+    pixels = [
+        np.asarray(Image.open(file).convert("RGB").resize((224, 224)), np.float32) for file in photographs
+    ]
+    rows = np.stack(pixels) / 127.5 - 1
+    _engine.convert_graph(models / "mobilenet_0.25_224_savedmodel", tmp_path / "g.sparkdl", signature=SERVING)
+    _engine.convert_keras(models / "mobilenet_0.25_224.keras", tmp_path / "k.sparkdl", "")
+    found, expected = (
+        next(iter(run(tmp_path / name, {manifest(tmp_path / name)["inputs"][0]["name"]: rows}).values()))
+        for name in ("g.sparkdl", "k.sparkdl")
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.max())
+    np.testing.assert_array_equal(np.argsort(-found, 1)[:, :5], np.argsort(-expected, 1)[:, :5])
