@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from comparison import manifest
-from sparkdl import SparkDLValueError, _engine, _native
+from sparkdl import SparkDLError, SparkDLValueError, _engine, _native
 
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
@@ -327,6 +327,13 @@ def test_damaged_files_are_refused(tmp_path):
         file.write_bytes(content[:length])
         with pytest.raises(SparkDLValueError, match="Cannot use the graph"):
             _engine.convert_graph(tmp_path / "whole", tmp_path / "b.sparkdl", signature=SERVING)
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    for file in ("none.pb", "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(SparkDLError, match=r"Cannot read the graph .*check that the file is there"):
+            _engine.convert_graph(tmp_path / file, tmp_path / "b.sparkdl", inputs=["x:0"], outputs=["y:0"])
 
 
 def test_variables_that_are_missing_are_named(tmp_path):

@@ -94,8 +94,13 @@ impl Source {
     fn open(options: &GraphOptions) -> Result<Source> {
         let is_folder = options.file.is_dir();
         let file = if is_folder { options.file.join(SAVED_MODEL) } else { options.file.clone() };
-        let bytes = std::fs::read(&file).map_err(|e| bundle::unreadable("graph", &file, e))?;
-        let bytes = Bytes::from(bytes);
+        let unreadable = |e| bundle::unreadable("graph", &file, e);
+        let size = std::fs::metadata(&file).map_err(unreadable)?.len();
+        let place = Place::graph(&options.file.display().to_string());
+        if size > MAX_GRAPH_BYTES as u64 {
+            return Err(place.refused("its graph is larger than 2 GiB, TensorFlow's limit"));
+        }
+        let bytes = Bytes::from(std::fs::read(&file).map_err(unreadable)?);
         let same =
             |names: &[String]| names.iter().map(|name| (name.clone(), name.clone())).collect::<Named>();
         let mut source = Source {
@@ -104,7 +109,7 @@ impl Source {
             outputs: same(&options.outputs),
             checkpoint: None,
             digest: hex_sha256(&bytes),
-            place: Place::graph(&options.file.display().to_string()),
+            place,
         };
         let mut graph = bytes.clone();
         if is_folder {

@@ -36,6 +36,8 @@ pub(crate) fn freeze(mut def: GraphDef, variables: Variables) -> Result<GraphDef
     let mut freezer = Freezer { functions, copies: HashMap::new() };
     let mut handles = Handles::new();
     for node in &mut def.nodes {
+        // Where to put it: beside a node that may be gone.
+        node.attrs.remove("_class");
         let Some(value) = variables.get(&node.name) else { continue };
         if node.op == "VarHandleOp" {
             handles.insert(format!("{}:0", node.name), value.dtype);
