@@ -105,8 +105,7 @@ impl GraphFile {
 
     /// What runs when `feeds` are given and `fetches` asked for; refuses what must not run.
     pub(crate) fn closure(&self, feeds: &[String], fetches: &[String]) -> Result<Closure> {
-        let names = |texts: &[String]| texts.iter().map(|text| self.tensor(text)).collect::<Result<Vec<_>>>();
-        let (feeds, fetches) = (names(feeds)?, names(fetches)?);
+        let (feeds, fetches) = (self.tensors(feeds)?, self.tensors(fetches)?);
         feeds.iter().try_for_each(|feed| self.check_feed(feed))?;
         let nodes = self.needed(&feeds, &fetches)?;
         deny::check(&nodes, &self.functions, &self.place)?;
@@ -154,12 +153,15 @@ impl GraphFile {
 
     /// The nodes behind `fetches`, up to `feeds`, whatever they do.
     pub(crate) fn behind(&self, feeds: &[String], fetches: &[String]) -> Result<Vec<NodeDef>> {
-        let names = |texts: &[String]| texts.iter().map(|text| self.tensor(text)).collect::<Result<Vec<_>>>();
-        self.needed(&names(feeds)?, &names(fetches)?)
+        self.needed(&self.tensors(feeds)?, &self.tensors(fetches)?)
     }
 
     fn node(&self, name: &str) -> Option<&NodeDef> {
         self.def.nodes.get(*self.by_name.get(name)?)
+    }
+
+    fn tensors(&self, texts: &[String]) -> Result<Vec<TensorName>> {
+        texts.iter().map(|text| self.tensor(text)).collect()
     }
 
     fn tensor(&self, text: &str) -> Result<TensorName> {

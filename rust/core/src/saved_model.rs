@@ -113,23 +113,28 @@ fn restored(nodes: &[NodeDef], handle: impl Fn(&str) -> Option<String>) -> HashM
     let by_name: HashMap<&str, &NodeDef> = nodes.iter().map(|node| (node.name.as_str(), node)).collect();
     let texts =
         |input: Option<&String>| -> Option<Vec<String>> { by_name.get(input_node(input?))?.texts("value") };
+    let restore = |node: &NodeDef| -> Option<Vec<Stored>> {
+        let (keys, slices) = (texts(node.inputs.get(1))?, texts(node.inputs.get(2))?);
+        Some(keys.into_iter().zip(slices).map(|(key, slice)| Stored { key, slice }).collect())
+    };
+    let restores: HashMap<&str, Vec<Stored>> = nodes
+        .iter()
+        .filter(|node| node.op == "RestoreV2")
+        .filter_map(|node| Some((node.name.as_str(), restore(node)?)))
+        .collect();
     let stored = |node: &NodeDef| -> Option<(String, Stored)> {
         let variable = handle(node.inputs.first()?)?;
         let mut value = node.inputs.get(1)?;
-        loop {
+        // No chain is longer than there are nodes, unless it is a ring.
+        for _ in nodes {
             let node = by_name.get(input_node(value))?;
-            match node.op.as_str() {
-                "Identity" => value = node.inputs.first()?,
-                "RestoreV2" => {
-                    let index =
-                        value.rsplit(':').next().and_then(|index| index.parse().ok()).unwrap_or(0_usize);
-                    let key = texts(node.inputs.get(1))?.get(index)?.clone();
-                    let slice = texts(node.inputs.get(2))?.get(index)?.clone();
-                    return Some((variable, Stored { key, slice }));
-                }
-                _ => return None,
+            if node.op != "Identity" {
+                break;
             }
+            value = node.inputs.first()?;
         }
+        let index = value.rsplit(':').next().and_then(|index| index.parse().ok()).unwrap_or(0_usize);
+        Some((variable, restores.get(input_node(value))?.get(index)?.clone()))
     };
     let assigns = nodes.iter().filter(|node| matches!(node.op.as_str(), "AssignVariableOp" | "Assign"));
     assigns.filter_map(stored).collect()
@@ -143,13 +148,8 @@ pub(crate) fn reader(prefix: &str, wanted: &[(Stored, i64)]) -> (GraphDef, Vec<T
     let constants = [("prefix", vec![prefix], false), ("keys", keys, true), ("slices", slices, true)];
     let mut nodes: Vec<NodeDef> =
         constants.iter().map(|(name, texts, list)| NodeDef::texts_constant(name, texts, *list)).collect();
-    nodes.push(NodeDef {
-        name: "restore".to_owned(),
-        op: "RestoreV2".to_owned(),
-        inputs: constants.iter().map(|(name, ..)| (*name).to_owned()).collect(),
-        attrs: [("dtypes".to_owned(), types_attr(&dtypes))].into(),
-        ..NodeDef::default()
-    });
+    let inputs = constants.each_ref().map(|(name, ..)| *name);
+    nodes.push(NodeDef::new("restore", "RestoreV2", &inputs, [("dtypes", types_attr(&dtypes))]));
     let tensors = (0..wanted.len()).map(|index| TensorName { node: "restore".to_owned(), index });
     (GraphDef { nodes, rest: Vec::new() }, tensors.collect())
 }

@@ -19,8 +19,6 @@ pub(crate) struct MappedWeights {
     _files: Vec<OwnedFd>,
     /// Bytes of the matrices among them, which every run reads.
     pub(crate) matrices: usize,
-    /// Bytes of the kernels of convolutions among them.
-    pub(crate) kernels: usize,
 }
 
 #[cfg(not(all(target_os = "linux", target_endian = "little")))]
@@ -58,7 +56,7 @@ pub(crate) fn hold(def: &mut GraphDef) -> Vec<String> {
             ["variable", "file", "assign"].map(|role| format!("mapped/{role}/{}", node.name));
         let shape = node.attrs.get("shape").cloned().unwrap_or_default();
         let float = type_attr(DT_FLOAT);
-        added.push(operation(
+        added.push(NodeDef::new(
             &variable,
             "VarHandleOp",
             &[],
@@ -69,10 +67,10 @@ pub(crate) fn hold(def: &mut GraphDef) -> Vec<String> {
                 ("shared_name", text_attr(&variable)),
             ],
         ));
-        let read = operation(&node.name, "ReadVariableOp", &[&variable], [("dtype", float.clone())]);
+        let read = NodeDef::new(&node.name, "ReadVariableOp", &[&variable], [("dtype", float.clone())]);
         let mapped = std::mem::replace(node, read);
         added.push(NodeDef { name: file.clone(), ..mapped });
-        added.push(operation(&assign, "AssignVariableOp", &[&variable, &file], [("dtype", float)]));
+        added.push(NodeDef::new(&assign, "AssignVariableOp", &[&variable, &file], [("dtype", float)]));
         fill.push(assign);
     }
     def.nodes.extend(added);
@@ -80,16 +78,6 @@ pub(crate) fn hold(def: &mut GraphDef) -> Vec<String> {
 }
 
 const MAPPED: &str = "ImmutableConst";
-
-fn operation<const N: usize>(name: &str, op: &str, inputs: &[&str], attrs: [(&str, Bytes); N]) -> NodeDef {
-    NodeDef {
-        name: name.to_owned(),
-        op: op.to_owned(),
-        inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
-        attrs: attrs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        rest: Vec::new(),
-    }
-}
 
 #[cfg(all(target_os = "linux", target_endian = "little"))]
 mod linux {
@@ -132,12 +120,9 @@ mod linux {
             match memory_file(&content) {
                 Ok((file, path)) => {
                     weights._files.push(file);
-                    let sum = if matrices.contains(&node.name) {
-                        &mut weights.matrices
-                    } else {
-                        &mut weights.kernels
-                    };
-                    *sum += content.len();
+                    if matrices.contains(&node.name) {
+                        weights.matrices += content.len();
+                    }
                     MAPPED.clone_into(&mut node.op);
                     node.attrs.remove("value");
                     node.attrs.insert("shape".to_owned(), shape_attr(&shape));

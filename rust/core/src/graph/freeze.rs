@@ -33,7 +33,7 @@ impl std::fmt::Display for Kept {
 pub(crate) fn freeze(mut def: GraphDef, variables: Variables) -> Result<GraphDef, Kept> {
     let functions = def.functions().unwrap_or_default();
     let functions = functions.into_iter().map(|function| (function.name.clone(), function)).collect();
-    let mut freezer = Freezer { functions, copies: HashMap::new() };
+    let mut freezer = Freezer { functions, copies: HashMap::new(), depth: 0 };
     let mut handles = Handles::new();
     for node in &mut def.nodes {
         // Where to put it: beside a node that may be gone.
@@ -108,7 +108,12 @@ struct Freezer {
     functions: HashMap<String, Function>,
     /// By the function and the types of the variables in the places of its arguments.
     copies: HashMap<(String, BTreeMap<usize, i64>), Variant>,
+    /// Functions that are being copied, each because the one before it calls it.
+    depth: usize,
 }
+
+/// Functions inside of functions: a crafted graph must not use up the stack.
+const DEEPEST: usize = 64;
 
 #[derive(Clone)]
 struct Variant {
@@ -229,15 +234,18 @@ impl Freezer {
         Ok(outputs)
     }
 
-    /// A copy of a function that takes values in some places; `None` if there is no such function or place.
+    /// A copy of a function that takes values in some places; `None` if there is no such function or place, or it lies too deep.
     fn copy(&mut self, name: &str, arguments: &BTreeMap<usize, i64>) -> Option<Result<Variant, Kept>> {
         let sought = (name.to_owned(), arguments.clone());
         if let Some(copy) = self.copies.get(&sought) {
             return Some(Ok(copy.clone()));
         }
+        if self.depth >= DEEPEST {
+            return None;
+        }
         let mut function = self.functions.get(name)?.clone();
-        let numbered = (0..).map(|number| format!("{name}_frozen_{number}"));
-        function.name = numbered.into_iter().find(|name| !self.functions.contains_key(name))?;
+        let mut numbered = (0..).map(|number| format!("{name}_frozen_{number}"));
+        function.name = numbered.find(|name| !self.functions.contains_key(name))?;
         let mut handles = Handles::new();
         for (place, dtype) in arguments {
             let argument = function.inputs.get_mut(*place)?;
@@ -254,7 +262,10 @@ impl Freezer {
         self.functions.insert(copy.name.clone(), function.clone());
         let reads: HashSet<String> =
             function.nodes.iter().filter(|node| node.op == READ).map(|node| node.name.clone()).collect();
-        if let Err(kept) = self.rewrite(&mut function.nodes, &mut handles, Scope::Function) {
+        self.depth += 1;
+        let rewritten = self.rewrite(&mut function.nodes, &mut handles, Scope::Function);
+        self.depth -= 1;
+        if let Err(kept) = rewritten {
             return Some(Err(kept));
         }
         // What was read is called `value` in a function, what an Identity gives is called `output`.
@@ -300,11 +311,5 @@ impl Freezer {
 }
 
 fn constant(name: &str, value: &Tensor) -> NodeDef {
-    NodeDef {
-        name: name.to_owned(),
-        op: "Const".to_owned(),
-        attrs: [("dtype".to_owned(), type_attr(value.dtype)), ("value".to_owned(), tensor_attr(value))]
-            .into(),
-        ..NodeDef::default()
-    }
+    NodeDef::new(name, "Const", &[], [("dtype", type_attr(value.dtype)), ("value", tensor_attr(value))])
 }

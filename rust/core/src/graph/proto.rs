@@ -288,6 +288,21 @@ pub(crate) fn pair(bytes: &Bytes) -> Option<(String, Bytes)> {
 }
 
 impl NodeDef {
+    pub(crate) fn new<const N: usize>(
+        name: &str,
+        op: &str,
+        inputs: &[&str],
+        attrs: [(&str, Bytes); N],
+    ) -> NodeDef {
+        NodeDef {
+            name: name.to_owned(),
+            op: op.to_owned(),
+            inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
+            attrs: attrs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            rest: Vec::new(),
+        }
+    }
+
     pub(crate) fn decode(bytes: &Bytes) -> Option<NodeDef> {
         let mut node = NodeDef::default();
         for field in fields(bytes)? {
@@ -362,16 +377,7 @@ impl NodeDef {
         texts.iter().for_each(|text| tensor.bytes(STRINGS, text.as_bytes()));
         let mut value = Writer::default();
         value.bytes(8, &tensor.finish());
-        NodeDef {
-            name: name.to_owned(),
-            op: "Const".to_owned(),
-            attrs: [
-                ("dtype".to_owned(), type_attr(DT_STRING)),
-                ("value".to_owned(), Bytes::from(value.finish())),
-            ]
-            .into(),
-            ..NodeDef::default()
-        }
+        NodeDef::new(name, "Const", &[], [("dtype", type_attr(DT_STRING)), ("value", value.finish().into())])
     }
 
     /// Names of the functions in all attributes (`func` and `list.func`); `None` where one cannot be read.
