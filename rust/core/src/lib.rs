@@ -21,6 +21,7 @@ mod pool;
 pub mod runtime;
 mod saved_model;
 mod session;
+mod summands;
 mod task;
 mod tensor;
 mod tensors;

@@ -1,4 +1,5 @@
-//! A graph as TensorFlow leaves it for running, read back as data: with kernels of convolutions in memory files.
+//! A graph as TensorFlow leaves it for running, read back as data: with kernels of convolutions in memory files, and with sums
+//! that may run side by side (`summands`).
 //!
 //! TensorFlow brings a convolution's kernel into oneDNN's order once where it is a constant, and in every run where it comes
 //! from a file. But constants are copied from pass to pass. So the graph is optimized with its kernels in files; the operations
@@ -13,7 +14,7 @@ use crate::graph::wire::fields;
 use crate::graph::{Closure, TensorName, input_node};
 use crate::session::{Ports, Session, THREADS, UNTRACED};
 use crate::values::{Port, Values};
-use crate::{Error, ErrorKind, Result, weights};
+use crate::{Error, ErrorKind, Result, summands, weights};
 
 /// `graph_options`: as `session::CPU_OPTIMIZERS`, and constants from files are not folded (`optimizer_options {
 /// max_folded_constant_in_bytes: 1024 }`).
@@ -22,7 +23,7 @@ const TRACED: [u8; 16] = [0x52, 14, 0x1a, 3, 0x30, 0x80, 0x08, 0x52, 7, 0x20, 1,
 /// `graph_options`: for a graph that is optimized, `rewrite_options { disable_meta_optimizer: true }`.
 const OPTIMIZED: [u8; 12] = [0x52, 10, 0x1a, 3, 0x30, 0x80, 0x08, 0x52, 3, 0x98, 0x01, 1];
 
-/// A session in which kernels of convolutions are mapped; an error where something is unusual about the graph.
+/// A session in which kernels of convolutions are mapped and sums protected; an error where something is unusual about the graph.
 pub(crate) fn session(
     mut closure: Closure,
     ports: Ports<'_>,
@@ -34,12 +35,14 @@ pub(crate) fn session(
         |rows: usize| ports.0.iter().map(|port| sample(port, rows)).collect::<Option<Vec<Values>>>();
     let one = samples(1).ok_or_else(|| unusual("a side of an input is open"))?;
     let (feeds, fetches) = (closure.feeds.clone(), closure.fetches.clone());
+    summands::protect_functions(&mut closure.def);
     let weights = weights::map(&mut closure.def, true);
     let config = [&THREADS[..], &TRACED].concat();
     let (expected, metadata) = Session::over(closure, ports, &config, &[], shown)?.traced(&one)?;
     let optimized = read(&metadata, &feeds, &fetches);
     let mut optimized = optimized.ok_or_else(|| unusual("the optimized graph is not as expected"))?;
     drop(metadata);
+    summands::protect_fused(&mut optimized.def);
     let fill = weights::hold(&mut optimized.def);
     let config = [&THREADS[..], &UNTRACED, &OPTIMIZED].concat();
     let session = Session::over(optimized, ports, &config, &fill, shown)?.reading(&weights);

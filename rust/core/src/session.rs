@@ -13,7 +13,7 @@ use crate::graph::{Closure, TensorName};
 use crate::optimized;
 use crate::values::{Dtype, Port, Values};
 use crate::weights::{self, MappedWeights};
-use crate::{Error, ErrorKind, Result, runtime};
+use crate::{Error, ErrorKind, Result, runtime, summands};
 
 /// `ConfigProto { intra_op_parallelism_threads: 1, inter_op_parallelism_threads: -1 }`: a run stays on the thread that asks
 /// for it, so runs side by side scale and a lone run never waits for a pool.
@@ -77,14 +77,17 @@ impl Session {
         if !runs_on_cpu_only() {
             return Session::over(closure, ports, &[&THREADS[..], &UNTRACED].concat(), &[], shown);
         }
-        if weights::bytes_of_kernels(&closure.def) >= LARGE_KERNELS {
+        let has_sums = summands::may_be_fused(&closure.def);
+        if has_sums || weights::bytes_of_kernels(&closure.def) >= LARGE_KERNELS {
             match optimized::session(closure, ports, usual_rows, shown) {
                 Ok(session) => return Ok(session),
-                Err(error) => log::info!("The kernels of {shown} stay constants: {}", error.report()),
+                Err(error) => log::info!("{shown} runs as TensorFlow optimizes it: {}", error.report()),
             }
             closure = read()?;
         }
         let Closure { mut def, feeds, fetches } = closure;
+        summands::protect(&mut def);
+        summands::protect_functions(&mut def);
         let weights = weights::map(&mut def, false);
         let fill = weights::hold(&mut def);
         let config = [&THREADS[..], &UNTRACED, &CPU_OPTIMIZERS].concat();

@@ -14,6 +14,8 @@ pub(crate) const DT_UINT8: i64 = 4;
 pub(crate) const DT_STRING: i64 = 7;
 pub(crate) const DT_INT64: i64 = 9;
 pub(crate) const DT_BOOL: i64 = 10;
+pub(crate) const DT_BFLOAT16: i64 = 14;
+pub(crate) const DT_HALF: i64 = 19;
 pub(crate) const DT_RESOURCE: i64 = 20;
 
 /// A `GraphDef`: its nodes, and every other field as it was.
@@ -351,6 +353,13 @@ impl NodeDef {
         self.attr(name, 2)?.text()
     }
 
+    /// A list of texts (`list.s`).
+    pub(crate) fn text_list(&self, name: &str) -> Option<Vec<String>> {
+        let list = self.attr(name, LIST)?;
+        let items = fields(list.bytes()?)?;
+        items.iter().filter(|item| item.number == TEXT_OF_LIST).map(|item| item.value.text()).collect()
+    }
+
     /// A `DataType` (`type`).
     pub(crate) fn data_type(&self, name: &str) -> Option<i64> {
         self.attr(name, 6)?.int()
@@ -397,6 +406,7 @@ const FUNC: u32 = 10;
 const LIST: u32 = 1;
 const FUNC_OF_LIST: u32 = 9;
 const TYPE_OF_LIST: u32 = 6;
+const TEXT_OF_LIST: u32 = 2;
 
 /// Names of the functions in an attribute.
 pub(crate) fn functions_of(value: &Bytes) -> Option<Vec<String>> {
