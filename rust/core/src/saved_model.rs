@@ -8,7 +8,7 @@ use crate::graph::proto::{Function, GraphDef, NodeDef, pair, types_attr};
 use crate::graph::wire::{Field, fields};
 use crate::graph::{TensorName, input_node};
 
-/// One of the graphs of a SavedModel (`MetaGraphDef`).
+/// A graph of a SavedModel, or that of a checkpoint of TensorFlow 1 (`MetaGraphDef`).
 #[derive(Debug, Default)]
 pub(crate) struct MetaGraph {
     pub(crate) tags: BTreeSet<String>,
@@ -39,7 +39,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Option<Vec<MetaGraph>> {
 }
 
 impl MetaGraph {
-    fn decode(bytes: &Bytes) -> Option<MetaGraph> {
+    pub(crate) fn decode(bytes: &Bytes) -> Option<MetaGraph> {
         let mut graph = MetaGraph::default();
         for field in fields(bytes)? {
             match field.number {

@@ -6,7 +6,7 @@ use jni::objects::{JByteBuffer, JClass, JLongArray, JObjectArray, JString};
 use jni::sys::{jint, jlong};
 use jni::{EnvUnowned, jni_mangle};
 use sparkdl_core::{
-    ErrorKind, Model, bundle, download, image, imagenet_labels, keras, named_models, runtime,
+    ErrorKind, Model, bundle, download, graph, image, imagenet_labels, keras, named_models, runtime,
 };
 
 use crate::handle::{MODELS, RESULTS};
@@ -74,6 +74,11 @@ pub fn describe_bundle<'local>(
 #[jni_mangle("sparkdl.ffi.NativeApi")]
 pub fn convert_keras<'local>(env: EnvUnowned<'local>, _: JClass<'local>, options: Strings<'local>) {
     enter(env, |env| Ok(keras::convert(&convert::pairs(env, &options)?)?))
+}
+
+#[jni_mangle("sparkdl.ffi.NativeApi")]
+pub fn convert_graph<'local>(env: EnvUnowned<'local>, _: JClass<'local>, options: Strings<'local>) {
+    enter(env, |env| Ok(graph::convert(&convert::pairs(env, &options)?)?))
 }
 
 #[jni_mangle("sparkdl.ffi.NativeApi", "download")]

@@ -1,5 +1,7 @@
 //! Graphs and SavedModels to bundles.
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tensorflow::{Graph, ImportGraphDefOptions};
@@ -14,17 +16,22 @@ use crate::session::{MAX_GRAPH_BYTES, Session, sides};
 use crate::values::{Dtype, shown_sides};
 use crate::{Error, Options, Result, runtime};
 
-/// The folder's file and the start of the names of its checkpoint.
+/// A SavedModel's file and the start of the names of its checkpoint.
 const SAVED_MODEL: &str = "saved_model.pb";
-const CHECKPOINT: &str = "variables/variables";
+const VARIABLES: &str = "variables/variables";
+
+/// Of a folder of checkpoints: the file that names the latest, and the end of the name of a checkpoint's graph.
+const CHECKPOINTS: &str = "checkpoint";
+const META_GRAPH: &str = ".meta";
 
 /// The name by which a user knows a tensor, and the tensor.
 type Named = Vec<(String, String)>;
 
 /// Reads a graph and writes what runs of it as a bundle, with its variables as constants. Needs TensorFlow.
 ///
-/// Options: `file` (a serialised `GraphDef`, or the folder of a SavedModel), `output` (the bundle), `name` (of the bundle), `tags`
-/// (of a SavedModel, as a JSON array), `signature` (of a SavedModel; empty: `inputs` and `outputs` say it), `inputs`, `outputs`
+/// Options: `file` (a serialised `GraphDef`, the folder of a SavedModel, a folder of checkpoints of TensorFlow 1 or the `.meta` file
+/// of one), `output` (the bundle), `name` (of the bundle), `tags`
+/// (of a SavedModel, as a JSON array), `signature` (of a SavedModel or checkpoint; empty: `inputs` and `outputs` say it), `inputs`, `outputs`
 /// (JSON arrays of tensors, `name:0`; empty with `signature`).
 pub fn convert(options: &Options) -> Result<()> {
     let options = GraphOptions::parse(options)?;
@@ -79,12 +86,55 @@ fn is_table(node: &NodeDef) -> bool {
         || op.starts_with("MutableDenseHashTable")
 }
 
+/// What a graph lies in.
+enum Format {
+    Graph,
+    SavedModel,
+    /// A checkpoint of TensorFlow 1: the start of the names of its files.
+    Checkpoint(String),
+}
+
+impl Format {
+    /// The file with the graph of what a user names, and what it is.
+    fn of(given: &Path, place: &Place) -> Result<(PathBuf, Format)> {
+        let of_checkpoint = |prefix: &str| {
+            let file = PathBuf::from(format!("{prefix}{META_GRAPH}"));
+            (file, Format::Checkpoint(prefix.to_owned()))
+        };
+        if !given.is_dir() {
+            let text = given.display().to_string();
+            let prefix = text.strip_suffix(META_GRAPH);
+            return Ok(prefix.map_or_else(|| (given.to_owned(), Format::Graph), of_checkpoint));
+        }
+        let saved_model = given.join(SAVED_MODEL);
+        if saved_model.exists() {
+            return Ok((saved_model, Format::SavedModel));
+        }
+        let Ok(state) = std::fs::read_to_string(given.join(CHECKPOINTS)) else {
+            return Err(place.refused(&format!("the folder holds neither {SAVED_MODEL} nor {CHECKPOINTS}")));
+        };
+        let latest = state.lines().find_map(|line| line.strip_prefix("model_checkpoint_path: \""));
+        let latest = latest.and_then(|rest| rest.strip_suffix('"'));
+        // The folder may have moved since it was written.
+        let name = latest.and_then(|latest| Path::new(latest).file_name());
+        let name = name.ok_or_else(|| place.refused(&format!("its file {CHECKPOINTS} names none")))?;
+        let (file, format) = of_checkpoint(&given.join(name).display().to_string());
+        if file.exists() {
+            return Ok((file, format));
+        }
+        Err(place.refused(&format!(
+            "its latest checkpoint has no graph ({} is missing), as those of TensorFlow 2: give a SavedModel",
+            file.display()
+        )))
+    }
+}
+
 /// What is converted.
 struct Source {
     def: GraphDef,
     inputs: Named,
     outputs: Named,
-    /// Of a SavedModel: the start of the names of its checkpoint, and the operation that restores it.
+    /// The start of the names of the checkpoint's files, and the operation that restores it.
     checkpoint: Option<(String, String)>,
     digest: String,
     place: Place,
@@ -92,11 +142,10 @@ struct Source {
 
 impl Source {
     fn open(options: &GraphOptions) -> Result<Source> {
-        let is_folder = options.file.is_dir();
-        let file = if is_folder { options.file.join(SAVED_MODEL) } else { options.file.clone() };
+        let place = Place::graph(&options.file.display().to_string());
+        let (file, format) = Format::of(&options.file, &place)?;
         let unreadable = |e| bundle::unreadable("graph", &file, e);
         let size = std::fs::metadata(&file).map_err(unreadable)?.len();
-        let place = Place::graph(&options.file.display().to_string());
         if size > MAX_GRAPH_BYTES as u64 {
             return Err(place.refused("its graph is larger than 2 GiB, TensorFlow's limit"));
         }
@@ -111,16 +160,24 @@ impl Source {
             digest: hex_sha256(&bytes),
             place,
         };
-        let mut graph = bytes.clone();
-        if is_folder {
-            let graphs = saved_model::decode(&bytes)
-                .ok_or_else(|| source.refused(&format!("its {SAVED_MODEL} is not a SavedModel")))?;
-            let meta = source.tagged(graphs, options)?;
+        let meta = match &format {
+            Format::Graph => None,
+            Format::SavedModel => {
+                let graphs = saved_model::decode(&bytes)
+                    .ok_or_else(|| source.refused(&format!("its {SAVED_MODEL} is not a SavedModel")))?;
+                Some((source.tagged(graphs, options)?, options.file.join(VARIABLES).display().to_string()))
+            }
+            Format::Checkpoint(prefix) => {
+                let meta = MetaGraph::decode(&bytes);
+                Some((meta.ok_or_else(|| source.refused("its graph is not a MetaGraphDef"))?, prefix.clone()))
+            }
+        };
+        let mut graph = bytes;
+        if let Some((meta, prefix)) = meta {
             graph = meta.graph.clone();
             if !options.signature.is_empty() {
                 source.sign(&meta, &options.signature)?;
             }
-            let prefix = options.file.join(CHECKPOINT).display().to_string();
             source.checkpoint = Some((prefix, meta.restore));
         }
         source.def = GraphDef::decode(&graph).ok_or_else(|| source.refused(NO_GRAPH))?;
@@ -159,7 +216,10 @@ impl Source {
             return Ok(Variables::new());
         }
         let (prefix, restore) = self.checkpoint.as_ref().ok_or_else(|| {
-            self.refused(&format!("{} is a variable: freeze the graph, or give a SavedModel", needed[0].name))
+            self.refused(&format!(
+                "{} is a variable: freeze the graph, or give a SavedModel or checkpoint",
+                needed[0].name
+            ))
         })?;
         let stored = saved_model::stored(&self.def, restore);
         let wanted = needed.iter().map(|node| -> Result<(Stored, Dtype)> {

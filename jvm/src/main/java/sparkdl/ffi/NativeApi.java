@@ -36,6 +36,9 @@ public final class NativeApi {
   /** Writes a whole Keras file as a bundle. Needs neither Keras nor TensorFlow. */
   public static native void convertKeras(String[] options);
 
+  /** Writes what runs of a TensorFlow graph or SavedModel as a bundle. TensorFlow must be loaded. */
+  public static native void convertGraph(String[] options);
+
   /** Fetches a file over HTTP, resumed and checked; it appears under its name only when it is whole. */
   public static native void download(String[] options);
 

@@ -2,6 +2,8 @@ package sparkdl.engine
 
 import java.nio.ByteBuffer
 
+import com.fasterxml.jackson.databind.ObjectMapper
+
 import sparkdl.ffi.{ClasspathTensorFlow, NativeApi, NativeLibrary}
 
 /**
@@ -17,6 +19,23 @@ private[sparkdl] final case class KerasConversion(
     featureLayer: Option[String] = None,
     inputSize: Option[String] = None,
     published: Boolean = false
+)
+
+/**
+ * Which part of a TensorFlow graph is meant.
+ *
+ * @param name what the bundle is called in messages
+ * @param tags of a SavedModel: all tags of the graph that is meant
+ * @param signature of a SavedModel or checkpoint; empty: `inputs` and `outputs` say it
+ * @param inputs tensors (`name:0`) that are fed
+ * @param outputs tensors that are asked for
+ */
+private[sparkdl] final case class GraphConversion(
+    name: String,
+    tags: Seq[String] = Nil,
+    signature: String = "",
+    inputs: Seq[String] = Nil,
+    outputs: Seq[String] = Nil
 )
 
 /** The native library: loaded and logging, its free functions as Scala values. */
@@ -74,6 +93,23 @@ object Native {
       "inputSize" -> conversion.inputSize.getOrElse("")
     )
     NativeApi.convertKeras(pairs(options))
+  }
+
+  /** Writes a graph, checkpoint or SavedModel on this machine's disk as a bundle, with its variables as constants. */
+  def convertGraph(file: String, output: String, conversion: GraphConversion, conf: EngineConf): Unit = {
+    loadTensorFlow(conf)
+    val json = new ObjectMapper()
+    def array(names: Seq[String]) = json.writeValueAsString(names.toArray)
+    val options = Seq(
+      "file" -> file,
+      "output" -> output,
+      "name" -> conversion.name,
+      "tags" -> array(conversion.tags),
+      "signature" -> conversion.signature,
+      "inputs" -> array(conversion.inputs),
+      "outputs" -> array(conversion.outputs)
+    )
+    NativeApi.convertGraph(pairs(options))
   }
 
   /** Fetches a published file over HTTP into `target`: resumed, checked, atomic; a file that is there is only checked. */
