@@ -1,4 +1,5 @@
-"""Deep Learning Pipelines for Apache Spark: pre-trained networks and your own Keras models as MLlib stages.
+"""Deep Learning Pipelines for Apache Spark: networks, Keras models and TensorFlow graphs as
+MLlib stages.
 
 Importing this loads neither TensorFlow nor Keras, starts no thread and no JVM.
 """
@@ -12,12 +13,14 @@ from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 if TYPE_CHECKING:
     from sparkdl._export import export
+    from sparkdl.graph.input import TFInputGraph
     from sparkdl.models import supportedModels
     from sparkdl.persistence import PipelineLoader
     from sparkdl.transformers.deep_image_featurizer import DeepImageFeaturizer
     from sparkdl.transformers.deep_image_predictor import DeepImagePredictor
     from sparkdl.transformers.keras_image_file_transformer import KerasImageFileTransformer
     from sparkdl.transformers.keras_transformer import KerasTransformer
+    from sparkdl.transformers.tf_transformer import TFTransformer
 
 __all__ = [
     "DeepImageFeaturizer",
@@ -27,6 +30,8 @@ __all__ = [
     "PipelineLoader",
     "SparkDLError",
     "SparkDLValueError",
+    "TFInputGraph",
+    "TFTransformer",
     "export",
     "supportedModels",
 ]
@@ -38,6 +43,8 @@ _PLACES = {
     "KerasImageFileTransformer": "sparkdl.transformers.keras_image_file_transformer",
     "KerasTransformer": "sparkdl.transformers.keras_transformer",
     "PipelineLoader": "sparkdl.persistence",
+    "TFInputGraph": "sparkdl.graph.input",
+    "TFTransformer": "sparkdl.transformers.tf_transformer",
     "export": "sparkdl._export",
     "supportedModels": "sparkdl.models",
 }

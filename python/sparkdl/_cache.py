@@ -108,21 +108,53 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
 
 def local_copy(path: str, spark: Any | None, folder: Path) -> Path:
     """A path of this machine as it is; a URI of any file system that Spark reads, copied into the cache."""
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", path):
-        local = Path(path).expanduser()
-    elif path.startswith("file:"):
-        local = Path(unquote(urlparse(path).path))
-    else:
+    if is_remote(path):
         return _fetched(path, spark, folder)
+    local = local_path(path)
     if not local.is_file():
         raise SparkDLError(f"Cannot read {path}: there is no such file on the driver.", "Io")
     return local
 
 
-def _fetched(uri: str, spark: Any | None, folder: Path) -> Path:
+def is_remote(path: str) -> bool:
+    """Whether this is a URI of another file system than this machine's."""
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", path)) and not path.startswith("file:")
+
+
+def local_path(path: str) -> Path:
+    """A path or `file:` URI of this machine."""
+    return Path(unquote(urlparse(path).path)) if path.startswith("file:") else Path(path).expanduser()
+
+
+def fetch_all(uri: str, spark: Any | None, folder: Path) -> None:
+    """Copies the files of a folder, or of a pattern (`gs://bucket/model.*`), into a local folder."""
+    files = _files(uri, spark).select("path", "content")
+    # Spark may add the host to what it finds, so only what follows it is compared.
+    depth = len(_parts(uri)) - ("*" in uri)
+    found = 0
+    for file in files.toLocalIterator():
+        target = folder.joinpath(*_parts(file["path"])[depth:])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file["content"])
+        found += 1
+    if not found:
+        raise SparkDLError(f"Cannot read {uri}: there are no such files.", "Io")
+
+
+def _parts(uri: str) -> list[str]:
+    """The folders of a URI and the name, without scheme and host."""
+    path = re.sub("^[^:/]+:(//[^/]*)?", "", uri)
+    return [part for part in unquote(path).split("/") if part]
+
+
+def _files(uri: str, spark: Any | None) -> Any:
     if spark is None:
         raise SparkDLValueError(f"{uri} is not on this machine, and reading it needs a Spark session.")
-    files = spark.read.format("binaryFile").load(uri)
+    return spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(uri)
+
+
+def _fetched(uri: str, spark: Any | None, folder: Path) -> Path:
+    files = _files(uri, spark)
     found = files.select("path", "modificationTime", "length").take(2)
     if len(found) != 1:
         raise SparkDLError(f"Cannot read {uri}: it names {len(found) or 'no'} files, not one.", "Io")

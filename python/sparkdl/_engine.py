@@ -69,20 +69,22 @@ def convert_graph(
     file: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
+    name: str = "graph",
     tags: Sequence[str] = ("serve",),
     signature: str = "",
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
 ) -> None:
-    """Writes what runs of a GraphDef file or a SavedModel's folder as a bundle, its variables as constants.
+    """Writes what runs of a graph as a bundle, its variables as constants. Needs TensorFlow.
 
-    A SavedModel's `signature` names inputs and outputs, else `inputs` and `outputs` are tensors (`name:0`).
-    Needs TensorFlow.
+    `file` is a GraphDef, the folder of a SavedModel, or a checkpoint of TensorFlow 1 (its folder, or its
+    `.meta` file). The `signature` of a SavedModel or checkpoint names inputs and outputs, else `inputs` and
+    `outputs` are tensors (`name:0`).
     """
     options = {
         "file": os.fspath(file),
         "output": os.fspath(output),
-        "name": signature or "graph",
+        "name": name,
         "tags": json.dumps(list(tags)),
         "signature": signature,
         "inputs": json.dumps(list(inputs)),

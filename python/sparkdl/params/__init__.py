@@ -1,6 +1,7 @@
 """The params of the stages: names, docs, defaults and checks as in the Scala traits of `sparkdl.params`."""
 
 from sparkdl.params.checks import is_keras_model
+from sparkdl.params.graphs import HasCastInputs, HasTensorMappings, HasTFInputGraph
 from sparkdl.params.model import (
     HasExpectedSha256,
     HasFeatureLayer,
@@ -37,6 +38,7 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "SCALE_HINTS",
     "HasBatchSize",
+    "HasCastInputs",
     "HasChannelOrder",
     "HasDecodePredictions",
     "HasErrorCol",
@@ -57,6 +59,8 @@ __all__ = [
     "HasPreprocessing",
     "HasResizeMode",
     "HasScaleHint",
+    "HasTFInputGraph",
+    "HasTensorMappings",
     "HasTensorOutputMode",
     "HasWeights",
     "is_keras_model",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,24 +9,11 @@ from pyspark.ml.param import Param
 from pyspark.sql import SparkSession
 
 from sparkdl import _bundles, params
+from sparkdl._tensor import Tensor, tensors
 from sparkdl.exceptions import SparkDLValueError
 from sparkdl.transformers.model_stage import Bundle, ModelStage
 
 _KERAS_FILES = (".keras", ".h5", ".hdf5")
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a model, as its bundle has it."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-    """Without the batch; None is any size."""
-
-    def sides(self) -> str:
-        """The shape for people: `[224, any, 3]`."""
-        return f"[{', '.join('any' if side is None else str(side) for side in self.shape)}]"
 
 
 class FileStage(ModelStage, params.HasModelFile):
@@ -55,11 +41,7 @@ class FileStage(ModelStage, params.HasModelFile):
                 f"{type(self).__name__} takes models on tensors, but {self.getModelFile()} is a bundle for "
                 "pictures: use it as modelName of DeepImageFeaturizer or DeepImagePredictor."
             )
-        inputs, outputs = (
-            [Tensor(one["name"], one["dtype"], tuple(one["shape"])) for one in bundle.manifest[key]]
-            for key in ("inputs", "outputs")
-        )
-        return inputs, outputs
+        return tensors(bundle.manifest)
 
     def _resolve(self, spark: SparkSession) -> Path:
         return _bundles.resolve_file(self.getModelFile(), spark, asked=self._asked())

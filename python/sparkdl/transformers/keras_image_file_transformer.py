@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from pyspark import keyword_only
@@ -12,9 +13,10 @@ from pyspark.sql.types import StringType, StructType
 from sparkdl import _loading, params
 from sparkdl._bundles import Asked
 from sparkdl._files import Files
+from sparkdl._tensor import Tensor
 from sparkdl.exceptions import SparkDLValueError
 from sparkdl.transformers import columns, picture_columns, tensor_columns
-from sparkdl.transformers.file_stage import FileStage, Tensor
+from sparkdl.transformers.file_stage import FileStage
 from sparkdl.transformers.model_stage import Bundle, Plan
 from sparkdl.transformers.picture_stage import picture_options
 
@@ -206,7 +208,7 @@ class KerasImageFileTransformer(
                 f"The model {model} takes pictures of {height or 'any'} x {width or 'any'}, but inputSize is "
                 f"{asked[0]} x {asked[1]}: leave inputSize unset."
             )
-        return Tensor(taken.name, taken.dtype, (asked[0], asked[1], channels))
+        return replace(taken, shape=(asked[0], asked[1], channels))
 
     def _order(self, channels: int, model: str) -> str:
         """The order of the channels: as set, else what the model and Keras' preprocessing need."""

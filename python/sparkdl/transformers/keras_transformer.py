@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pyspark import keyword_only
 from pyspark.ml.param.shared import HasInputCol, HasInputCols, HasOutputCol, HasOutputCols
-from pyspark.sql.types import StructType
 
-from sparkdl import _batches, params
+from sparkdl import params
+from sparkdl._tensor import Tensor
 from sparkdl.exceptions import SparkDLValueError
-from sparkdl.transformers import columns, tensor_columns
-from sparkdl.transformers.file_stage import FileStage, Tensor
-from sparkdl.transformers.model_stage import Bundle, Plan
+from sparkdl.transformers.file_stage import FileStage
+from sparkdl.transformers.tensor_stage import TensorStage
 
 
 class KerasTransformer(
     FileStage,
+    TensorStage,
     HasInputCol,
     HasInputCols,
     HasOutputCol,
     HasOutputCols,
     params.HasInputNames,
     params.HasOutputNames,
-    params.HasTensorOutputMode,
-    params.HasHandleInvalidRow,
 ):
     """Runs rows of numbers through any Keras model, of one input and output or of several.
 
@@ -35,8 +32,6 @@ class KerasTransformer(
 
     An output becomes arrays nested by its shape, of numbers of its type (uint8 as smallint), or a vector.
     """
-
-    _what = "row"
 
     @keyword_only
     def __init__(
@@ -56,7 +51,6 @@ class KerasTransformer(
         expectedSha256: str | None = None,
     ) -> None:
         super().__init__()
-        self._setDefault(batchSize=256)
         self._set(**self._input_kwargs)
 
     @keyword_only
@@ -114,35 +108,7 @@ class KerasTransformer(
             )
         return list(self.getOutputCols()) if self.isSet(self.outputCols) else [self.getOutputCol()]
 
-    def _check_columns(self, schema: StructType) -> None:
-        inputs, outputs = self._inputs(), self._outputs()
-        for name in inputs:
-            columns.found(schema, name)
-        columns.check_new(schema, self._new_column_names(outputs))
-
-    def _plan(self, schema: StructType, bundle: Bundle) -> Plan:
-        model = str(bundle.manifest["name"])
-        known, given = self._tensors(bundle)
-        inputs = self._fed(known, model)
-        for name, tensor in zip(self._inputs(), inputs, strict=True):
-            tensor_columns.check_fits(name, columns.found(schema, name), tensor, model)
-        outputs = self._taken(given, model)
-        mode = self.getOutputMode()
-        names = zip(self._outputs(), outputs, strict=True)
-        return Plan(
-            source=_batches.Columns(tuple(schema.names.index(name) for name in self._inputs())),
-            options={
-                "task": "tensors",
-                "inputs": json.dumps([tensor.name for tensor in inputs]),
-                "outputs": json.dumps([tensor.name for tensor in outputs]),
-            },
-            fields=[tensor_columns.output_field(name, mode, tensor) for name, tensor in names],
-            kinds=["vector" if mode == "vector" else "same"] * len(outputs),
-            numbers=max(tensor_columns.numbers(tensor) or 1 for tensor in outputs),
-        )
-
     def _fed(self, known: list[Tensor], model: str) -> list[Tensor]:
-        """The model's inputs in the order of the columns."""
         inputs = known
         all_names = ", ".join(tensor.name for tensor in known)
         if self.isSet(self.inputNames):
@@ -162,7 +128,6 @@ class KerasTransformer(
         return inputs
 
     def _taken(self, known: list[Tensor], model: str) -> list[Tensor]:
-        """The model's outputs in the order of the columns."""
         outputs = known
         if self.isSet(self.outputNames):
             outputs = _chosen(self.getOutputNames(), known, "outputNames", f"The model {model} has no output")

@@ -183,6 +183,10 @@ class ModelStage(
     def _values_of(self, bundle: Path) -> dict[str, Any]:
         """The values of the params of the model that name this bundle."""
 
+    def _is_live(self, value: Any) -> bool:
+        """Whether a value of the param `_live` is an object of this process, and not a path."""
+        return params.is_keras_model(value)
+
     def _asked(self, **choices: str) -> _bundles.Asked:
         digest = self.getExpectedSha256() if self.isSet(self.expectedSha256) else ""
         return _bundles.Asked(expected_sha256=digest.lower(), **choices)
@@ -216,7 +220,7 @@ class ModelStage(
     def _plain_values(self) -> dict[str, Any]:
         """The values that are set; instead of a live model, the bundle made of it."""
         values = {param.name: value for param, value in self._paramMap.items()}
-        if params.is_keras_model(values.get(self._live)):
+        if self._is_live(values.get(self._live)):
             values |= self._values_of(self._resolve(SparkSession.active()))
         return values
 

@@ -7,6 +7,7 @@ from math import prod
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql.types import (
     ArrayType,
+    BinaryType,
     BooleanType,
     ByteType,
     DataType,
@@ -15,11 +16,12 @@ from pyspark.sql.types import (
     IntegerType,
     LongType,
     ShortType,
+    StringType,
     StructField,
 )
 
+from sparkdl._tensor import Tensor
 from sparkdl.exceptions import SparkDLValueError
-from sparkdl.transformers.file_stage import Tensor
 
 _WHOLE = (ByteType, ShortType, IntegerType, LongType)
 _BROKEN = (FloatType, DoubleType)
@@ -49,6 +51,37 @@ def check_fits(column: str, kind: DataType, tensor: Tensor, model: str) -> None:
         raise SparkDLValueError(f"{takes}: cast the column to boolean first.")
     if tensor.dtype in ("int32", "int64", "uint8") and isinstance(element, _BROKEN):
         raise SparkDLValueError(f"{takes}: cast the column to whole numbers first.")
+
+
+_SAME: dict[str, tuple[type[DataType], ...]] = {
+    "bool": (BooleanType,),
+    "float16": (FloatType,),
+    "float32": (FloatType,),
+    "float64": (DoubleType,),
+    "int8": (ByteType,),
+    "int16": (ShortType,),
+    "int32": (IntegerType,),
+    "int64": (LongType,),
+    "uint8": (ShortType, BinaryType),
+    "string": (StringType, BinaryType),
+}
+
+
+def check_same(column: str, kind: DataType, tensor: Tensor, model: str) -> None:
+    """Refuses a column whose type is not the one that stands for this input's."""
+    depth, element = _nesting(kind)
+    same = _SAME[tensor.dtype]
+    is_vector = isinstance(kind, VectorUDT) and tensor.dtype.startswith("float")
+    if isinstance(element, same) or is_vector:
+        return
+    wanted = same[0]().simpleString()
+    for _ in range(depth):
+        wanted = f"array<{wanted}>"
+    raise SparkDLValueError(
+        f"Column {column} is of type {kind.simpleString()}, but the input {tensor.name} of the graph {model} "
+        f"takes numbers of shape {tensor.sides()} and type {tensor.dtype}: cast the column to {wanted}, or "
+        "set castInputs."
+    )
 
 
 def _nesting(kind: DataType) -> tuple[int, DataType]:

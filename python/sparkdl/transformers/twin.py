@@ -8,6 +8,7 @@ own `PipelineModel.load` opens.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,11 +152,16 @@ def _setter(java: Any, name: str) -> Any:
 
 
 def _to_java(value: Any) -> Any:
-    if not isinstance(value, list):
+    if not isinstance(value, (dict, list)):
         return value
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway
+    if isinstance(value, dict):
+        entries = gateway.jvm.java.util.HashMap()
+        for key, item in value.items():
+            entries.put(key, item)
+        return entries
     kind = gateway.jvm.int if value and isinstance(value[0], int) else gateway.jvm.java.lang.String
     array = gateway.new_array(kind, len(value))
     for index, item in enumerate(value):
@@ -167,5 +173,4 @@ def _value(java: Any, java_param: Any) -> Any:
     """What is set, as Python has it; None where nothing is."""
     if not java.isSet(java_param):
         return None
-    value = java.getOrDefault(java_param)
-    return value if isinstance(value, (str, int, float, bool)) else list(value)
+    return json.loads(java_param.jsonEncode(java.getOrDefault(java_param)))

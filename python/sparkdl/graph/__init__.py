@@ -1,0 +1,1 @@
+"""TensorFlow graphs: those that stages run. Importing this loads no TensorFlow."""
