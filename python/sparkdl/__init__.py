@@ -14,12 +14,14 @@ from sparkdl.exceptions import SparkDLError, SparkDLValueError
 if TYPE_CHECKING:
     from sparkdl._export import export
     from sparkdl.graph.input import TFInputGraph
+    from sparkdl.graph.pieces import imageInputPlaceholder
     from sparkdl.models import supportedModels
     from sparkdl.persistence import PipelineLoader
     from sparkdl.transformers.deep_image_featurizer import DeepImageFeaturizer
     from sparkdl.transformers.deep_image_predictor import DeepImagePredictor
     from sparkdl.transformers.keras_image_file_transformer import KerasImageFileTransformer
     from sparkdl.transformers.keras_transformer import KerasTransformer
+    from sparkdl.transformers.tf_image_transformer import TFImageTransformer
     from sparkdl.transformers.tf_transformer import TFTransformer
 
 __all__ = [
@@ -30,9 +32,11 @@ __all__ = [
     "PipelineLoader",
     "SparkDLError",
     "SparkDLValueError",
+    "TFImageTransformer",
     "TFInputGraph",
     "TFTransformer",
     "export",
+    "imageInputPlaceholder",
     "supportedModels",
 ]
 
@@ -43,9 +47,11 @@ _PLACES = {
     "KerasImageFileTransformer": "sparkdl.transformers.keras_image_file_transformer",
     "KerasTransformer": "sparkdl.transformers.keras_transformer",
     "PipelineLoader": "sparkdl.persistence",
+    "TFImageTransformer": "sparkdl.transformers.tf_image_transformer",
     "TFInputGraph": "sparkdl.graph.input",
     "TFTransformer": "sparkdl.transformers.tf_transformer",
     "export": "sparkdl._export",
+    "imageInputPlaceholder": "sparkdl.graph.pieces",
     "supportedModels": "sparkdl.models",
 }
 

@@ -1,7 +1,14 @@
 """The params of the stages: names, docs, defaults and checks as in the Scala traits of `sparkdl.params`."""
 
 from sparkdl.params.checks import is_keras_model
-from sparkdl.params.graphs import HasCastInputs, HasTensorMappings, HasTFInputGraph
+from sparkdl.params.graphs import (
+    HasCastInputs,
+    HasGraph,
+    HasInputMapping,
+    HasOutputMapping,
+    HasTensors,
+    HasTFInputGraph,
+)
 from sparkdl.params.model import (
     HasExpectedSha256,
     HasFeatureLayer,
@@ -27,6 +34,7 @@ from sparkdl.params.rows import (
     HasBatchSize,
     HasDecodePredictions,
     HasErrorCol,
+    HasGraphOutputMode,
     HasHandleInvalid,
     HasHandleInvalidRow,
     HasImageOutputMode,
@@ -44,14 +52,18 @@ __all__ = [
     "HasErrorCol",
     "HasExpectedSha256",
     "HasFeatureLayer",
+    "HasGraph",
+    "HasGraphOutputMode",
     "HasHandleInvalid",
     "HasHandleInvalidRow",
     "HasImageLoader",
     "HasImageOutputMode",
+    "HasInputMapping",
     "HasInputNames",
     "HasInputSize",
     "HasModelFile",
     "HasModelName",
+    "HasOutputMapping",
     "HasOutputMode",
     "HasOutputNames",
     "HasPictureOptions",
@@ -60,8 +72,8 @@ __all__ = [
     "HasResizeMode",
     "HasScaleHint",
     "HasTFInputGraph",
-    "HasTensorMappings",
     "HasTensorOutputMode",
+    "HasTensors",
     "HasWeights",
     "is_keras_model",
 ]

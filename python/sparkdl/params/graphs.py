@@ -10,6 +10,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkdl.exceptions import SparkDLValueError
 from sparkdl.graph.input import TFInputGraph
+from sparkdl.graph.utils import tensor_name
 from sparkdl.params.checks import not_empty
 
 P = TypeVar("P", bound=Params)
@@ -17,6 +18,16 @@ P = TypeVar("P", bound=Params)
 
 def _graph(value: Any) -> Any:
     return value if isinstance(value, TFInputGraph) else not_empty("tfInputGraph")(value)
+
+
+def _picture_graph(value: Any) -> Any:
+    is_graph = isinstance(value, TFInputGraph) or hasattr(value, "as_graph_def")
+    return value if is_graph else not_empty("graph")(value)
+
+
+def _tensor(value: Any) -> str:
+    """A tensor by its name, or itself."""
+    return str(value) if isinstance(value, str) else tensor_name(value)
 
 
 def _names(param: str, shape: str) -> Callable[[Any], dict[str, str]]:
@@ -59,20 +70,14 @@ class HasTFInputGraph(Params):
         return self._set(tfInputGraph=value)
 
 
-class HasTensorMappings(Params):
-    """Which column is which tensor."""
+class HasInputMapping(Params):
+    """Which column feeds which tensor."""
 
     inputMapping: Param[dict[str, str]] = Param(
         Params._dummy(),
         "inputMapping",
         "column to the tensor it feeds, by its name (x:0, or x) or by its key in the signature",
         _names("inputMapping", "column to tensor"),
-    )
-    outputMapping: Param[dict[str, str]] = Param(
-        Params._dummy(),
-        "outputMapping",
-        "tensor, by its name (y:0, or y) or by its key in the signature, to the new column for it",
-        _new_columns,
     )
 
     def getInputMapping(self) -> dict[str, str]:
@@ -85,6 +90,17 @@ class HasTensorMappings(Params):
         Every input of the graph needs a column.
         """
         return self._set(inputMapping=value)
+
+
+class HasOutputMapping(Params):
+    """Which tensor becomes which column."""
+
+    outputMapping: Param[dict[str, str]] = Param(
+        Params._dummy(),
+        "outputMapping",
+        "tensor, by its name (y:0, or y) or by its key in the signature, to the new column for it",
+        _new_columns,
+    )
 
     def getOutputMapping(self) -> dict[str, str]:
         """Tensor to column."""
@@ -117,3 +133,59 @@ class HasCastInputs(Params):
     def setCastInputs(self: P, value: bool) -> P:
         """Sets whether columns of other types are converted; without it their types must be the tensors'."""
         return self._set(castInputs=value)
+
+
+IMAGE_INPUT = "sparkdl_image_input:0"
+"""What `imageInputPlaceholder` makes."""
+
+
+class HasGraph(Params):
+    """The TensorFlow graph for pictures."""
+
+    graph: Param[Any] = Param(
+        Params._dummy(),
+        "graph",
+        "TensorFlow graph that takes pictures: TFInputGraph, or path or URI of its bundle (*.sparkdl)",
+        _picture_graph,
+    )
+
+    def getGraph(self) -> Any:
+        """The `TFInputGraph` or `tf.Graph` that was set, or the path or URI of a bundle."""
+        return self.getOrDefault(self.graph)
+
+    def setGraph(self: P, value: Any) -> P:
+        """Sets the graph: a `TFInputGraph`, a `tf.Graph` without variables, or the path of a bundle."""
+        return self._set(graph=value)
+
+
+class HasTensors(Params):
+    """The tensors of a graph for pictures."""
+
+    inputTensor: Param[str] = Param(
+        Params._dummy(),
+        "inputTensor",
+        "tensor that pictures feed, by its name or its key in the signature; the only input when unset",
+        _tensor,
+    )
+    outputTensor: Param[str] = Param(
+        Params._dummy(),
+        "outputTensor",
+        "tensor that outputCol is, by its name or its key in the signature; the only output when unset",
+        _tensor,
+    )
+
+    def getInputTensor(self) -> str:
+        """The tensor that pictures feed."""
+        return self.getOrDefault(self.inputTensor)
+
+    def setInputTensor(self: P, value: Any) -> P:
+        """Sets the tensor that pictures feed: `[rows, height, width, channels]`, samples from 0 to 255."""
+        return self._set(inputTensor=value)
+
+    def getOutputTensor(self) -> str:
+        """The tensor that outputCol is."""
+        return self.getOrDefault(self.outputTensor)
+
+    def setOutputTensor(self: P, value: Any) -> P:
+        """Sets the tensor that outputCol is; for several there is outputMapping."""
+        return self._set(outputTensor=value)

@@ -65,6 +65,18 @@ class HasImageOutputMode(HasOutputMode):
     )
 
 
+class HasGraphOutputMode(HasOutputMode):
+    """The type of the columns that come out of a TensorFlow graph on pictures."""
+
+    outputMode: Param[str] = Param(
+        Params._dummy(),
+        "outputMode",
+        'type of the output columns: "vector" (MLlib\'s, flattened), "array" (nested by the tensor\'s shape, '
+        'of numbers of its type), or "image" (Spark\'s image struct, of uint8 or float32, BGR)',
+        choice("outputMode", ("vector", "array", "image")),
+    )
+
+
 class HasBatchSize(Params):
     """The rows of one native call."""
 

@@ -19,7 +19,13 @@ from sparkdl.transformers.model_stage import Bundle
 from sparkdl.transformers.tensor_stage import TensorStage
 
 
-class TFTransformer(TensorStage, params.HasTFInputGraph, params.HasTensorMappings, params.HasCastInputs):
+class TFTransformer(
+    TensorStage,
+    params.HasTFInputGraph,
+    params.HasInputMapping,
+    params.HasOutputMapping,
+    params.HasCastInputs,
+):
     """Runs columns through a TensorFlow graph with any number of inputs and outputs.
 
     A column feeds an input as plain values (for rows of shapes `[]` and `[1]`), as arrays nested as deep as

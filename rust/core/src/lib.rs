@@ -15,6 +15,7 @@ mod named_models;
 mod names;
 mod optimized;
 mod options;
+mod picture_feed;
 mod pictures;
 mod pieces;
 mod pool;

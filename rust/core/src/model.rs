@@ -10,12 +10,13 @@ use crate::cache::{self, Key, Lease};
 use crate::graph::{Closure, GraphFile, Place};
 use crate::image::Packer;
 use crate::metrics::{Counters, Metrics};
-use crate::options::{Asked, ModelOptions, NetworkOptions, PicturesOptions, Task, TensorsOptions};
+use crate::options::{Asked, ImageOptions, ModelOptions, NetworkOptions, PicturesOptions, Task};
+use crate::picture_feed::PictureInput;
 use crate::pictures::{self, Answer, PICTURES_OF_A_RUN, Pictures};
 use crate::pool;
 use crate::session::Session;
 use crate::task::{self, Fetch};
-use crate::tensors::{self, Tensors};
+use crate::tensors::{self, Images, Tensors};
 use crate::values::{Dtype, Port};
 use crate::{Error, ErrorKind, Options, Result, runtime};
 
@@ -52,7 +53,8 @@ impl Model {
         let (lease, kind) = match options.asked {
             Asked::Network(asked) => network(bundle, digest, &asked)?,
             Asked::Pictures(asked) => pictures(bundle, digest, &asked)?,
-            Asked::Tensors(asked) => tensors(bundle, digest, &asked)?,
+            Asked::Tensors(asked) => tensors(bundle, digest, &asked.inputs, &asked.outputs, None)?,
+            Asked::Images(asked) => images(bundle, digest, &asked)?,
         };
         let live = Arc::new(Live { lease, cancelled: AtomicBool::new(false), counters: Counters::default() });
         let threads = if options.threads == 0 { pool::processors() } else { options.threads };
@@ -114,11 +116,33 @@ fn pictures(bundle: Bundle, digest: String, asked: &PicturesOptions) -> Result<(
     Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, sides, fetch, answer)))))
 }
 
-fn tensors(bundle: Bundle, digest: String, asked: &TensorsOptions) -> Result<(Lease, Kind)> {
+/// A graph on tensors whose only input is a picture, of any size where the graph takes any.
+fn images(bundle: Bundle, digest: String, asked: &ImageOptions) -> Result<(Lease, Kind)> {
+    let (manifest, shown) = (bundle.tensors()?, bundle.shown());
+    let spec = task::only_input(manifest, shown)?;
+    let pictures = PictureInput::new(&spec.port(), asked, shown)?;
+    let inputs = [spec.name.clone()];
+    tensors(
+        bundle,
+        digest,
+        &inputs,
+        &asked.outputs,
+        Some(Images { input: pictures, are_outputs: asked.images }),
+    )
+}
+
+fn tensors(
+    bundle: Bundle,
+    digest: String,
+    inputs: &[String],
+    outputs: &[String],
+    images: Option<Images>,
+) -> Result<(Lease, Kind)> {
+    let (names, wanted) = (inputs, outputs);
     let (manifest, shown) = (bundle.tensors()?, bundle.shown());
     let TensorManifest { inputs, outputs, .. } = manifest;
     let ports = |specs: &[TensorSpec]| specs.iter().map(TensorSpec::port).collect::<Vec<_>>();
-    let chosen = Tensors::choose((&ports(inputs), &ports(outputs)), &asked.inputs, &asked.outputs, shown)?;
+    let chosen = Tensors::choose((&ports(inputs), &ports(outputs)), (names, wanted), images, shown)?;
     let tensors = |specs: &[TensorSpec], ports: &[Port]| -> Vec<(String, Port)> {
         let spec = |port: &Port| specs.iter().find(|spec| spec.name == port.name);
         ports.iter().filter_map(|port| Some((spec(port)?.tensor.clone(), port.clone()))).collect()

@@ -45,6 +45,7 @@ pub(crate) enum Asked {
     Network(NetworkOptions),
     Pictures(PicturesOptions),
     Tensors(TensorsOptions),
+    Images(ImageOptions),
 }
 
 /// Of a bundle that says how pictures are prepared.
@@ -66,6 +67,19 @@ pub(crate) struct PicturesOptions {
     pub(crate) channel_order: String,
     pub(crate) normalization: String,
     /// Height and width; `None` is the model's own.
+    pub(crate) size: Option<[usize; 2]>,
+    pub(crate) pictures: PictureOptions,
+}
+
+/// Of a graph on tensors whose only input takes pictures, of any size where the graph does.
+#[derive(Debug, Clone)]
+pub(crate) struct ImageOptions {
+    /// In the order of the columns.
+    pub(crate) outputs: Vec<String>,
+    /// Whether the outputs are pictures too.
+    pub(crate) images: bool,
+    pub(crate) channel_order: String,
+    /// Height and width to resize to; `None`: the graph's, else each picture's own.
     pub(crate) size: Option<[usize; 2]>,
     pub(crate) pictures: PictureOptions,
 }
@@ -98,7 +112,10 @@ impl ModelOptions {
             "features" | "predictions" | "topK" => Asked::Network(NetworkOptions::parse(task, pairs)?),
             "pictures" => Asked::Pictures(PicturesOptions::parse(pairs)?),
             "tensors" => Asked::Tensors(TensorsOptions::parse(pairs)?),
-            other => return Err(refused("task", other, "features, predictions, topK, pictures, tensors")),
+            "images" => Asked::Images(ImageOptions::parse(pairs)?),
+            other => {
+                return Err(refused("task", other, "features, predictions, topK, pictures, tensors, images"));
+            }
         };
         Ok(ModelOptions { model: PathBuf::from(model), threads, asked })
     }
@@ -121,11 +138,7 @@ impl NetworkOptions {
 
 impl PicturesOptions {
     fn parse(mut pairs: Pairs) -> Result<Self> {
-        let image = match pairs.take("outputMode")? {
-            "values" => false,
-            "image" => true,
-            other => return Err(refused("outputMode", other, "values, image")),
-        };
+        let image = is_image(&mut pairs)?;
         let size = pairs.size("height", "width", MAX_SIDE)?;
         let parsed = PicturesOptions {
             output: pairs.take("output")?.to_owned(),
@@ -133,6 +146,25 @@ impl PicturesOptions {
             channel_order: pairs.take("channelOrder")?.to_owned(),
             normalization: pairs.take("normalization")?.to_owned(),
             size,
+            pictures: PictureOptions::parse(&mut pairs)?,
+        };
+        pairs.finish()?;
+        Ok(parsed)
+    }
+}
+
+impl ImageOptions {
+    fn parse(mut pairs: Pairs) -> Result<Self> {
+        let images = is_image(&mut pairs)?;
+        let channel_order = pairs.take("channelOrder")?;
+        if !matches!(channel_order, "RGB" | "BGR" | "L") {
+            return Err(refused("channelOrder", channel_order, "RGB, BGR, L"));
+        }
+        let parsed = ImageOptions {
+            outputs: pairs.names("outputs")?,
+            images,
+            channel_order: channel_order.to_owned(),
+            size: pairs.size("height", "width", MAX_SIDE)?,
             pictures: PictureOptions::parse(&mut pairs)?,
         };
         pairs.finish()?;
@@ -388,6 +420,15 @@ impl<'a> Pairs<'a> {
                 Err(invalid(format!("Unknown option {key}. Known options: {}.", self.known.join(", "))))
             }
         }
+    }
+}
+
+/// Whether outputs are to be pictures.
+fn is_image(pairs: &mut Pairs) -> Result<bool> {
+    match pairs.take("outputMode")? {
+        "values" => Ok(false),
+        "image" => Ok(true),
+        other => Err(refused("outputMode", other, "values, image")),
     }
 }
 

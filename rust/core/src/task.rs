@@ -1,6 +1,6 @@
 //! From a task to the tensor that answers it, and what is left to do with that tensor's values.
 
-use crate::bundle::{Input, Manifest, Output, TensorManifest, damaged};
+use crate::bundle::{Input, Manifest, Output, TensorManifest, TensorSpec, damaged};
 use crate::image::InputSpec;
 use crate::options::{PicturesOptions, Pooling, Task};
 use crate::pictures::Answer;
@@ -104,12 +104,8 @@ impl Fetch {
     }
 }
 
-/// How pictures are prepared for a graph on tensors.
-pub(crate) fn picture_input(
-    manifest: &TensorManifest,
-    asked: &PicturesOptions,
-    shown: &str,
-) -> Result<Input> {
+/// The input of a graph that pictures can feed.
+pub(crate) fn only_input<'m>(manifest: &'m TensorManifest, shown: &str) -> Result<&'m TensorSpec> {
     let [spec] = manifest.inputs.as_slice() else {
         let names: Vec<&str> = manifest.inputs.iter().map(|spec| spec.name.as_str()).collect();
         let (count, names) = (names.len(), names.join(", "));
@@ -118,6 +114,16 @@ pub(crate) fn picture_input(
             &format!("it has {count} inputs ({names}), not one: feed it columns of numbers"),
         ));
     };
+    Ok(spec)
+}
+
+/// How pictures are prepared for a graph on tensors.
+pub(crate) fn picture_input(
+    manifest: &TensorManifest,
+    asked: &PicturesOptions,
+    shown: &str,
+) -> Result<Input> {
+    let spec = only_input(manifest, shown)?;
     let port = spec.port();
     let Port { name, dtype, shape } = &port;
     let [height, width, channels] = shape.as_slice() else {

@@ -16,6 +16,7 @@ use super::frame::{Frame, Reasoned};
 use super::options::OutputOptions;
 use super::pack::guarded;
 use super::{ChannelOrder, Scratch};
+use crate::values::Values;
 use crate::{Error, ErrorKind, Options, Result};
 
 /// A picture as Spark's image struct has it: BGR(A) or grey, row by row, of samples of one `depth`.
@@ -35,6 +36,29 @@ pub(crate) enum Depth {
 }
 
 impl Picture {
+    /// The pictures of a tensor `[rows, height, width, channels]` whose channels are in this order; `None` for those that Spark's
+    /// struct does not hold.
+    pub(crate) fn of_tensor(values: &Values, order: ChannelOrder) -> Vec<Option<Picture>> {
+        let &[rows, height, width, channels] = values.dims() else { return Vec::new() };
+        let [rows, height, width, channels] = [rows, height, width, channels].map(|side| side as usize);
+        let pixels = height * width * channels;
+        let swap = order == ChannelOrder::Rgb && channels >= 3;
+        let picture = |row: usize| {
+            let range = row * pixels..(row + 1) * pixels;
+            let (depth, data) = match values {
+                Values::Uint8(tensor) => (Depth::Uint8, swapped(&tensor[range], channels, swap)),
+                Values::Float32(tensor) => {
+                    let floats = swapped(&tensor[range], channels, swap);
+                    (Depth::Float32, floats.iter().flat_map(|value| value.to_le_bytes()).collect())
+                }
+                _ => return None,
+            };
+            Some(Picture { height, width, channels, depth, data })
+        };
+        let is_picture = pixels > 0 && matches!(channels, 1 | 3 | 4);
+        (0..rows).map(|row| if is_picture { picture(row) } else { None }).collect()
+    }
+
     fn new(frame: Frame, depth: Depth, data: Vec<u8>) -> Picture {
         let (height, width) = (frame.height as usize, frame.width as usize);
         Picture { height, width, channels: frame.channels, depth, data }
@@ -169,6 +193,15 @@ pub(crate) fn images(origins: StringArray, pictures: &[Option<Picture>]) -> Resu
         .collect();
     let valid = NullBuffer::from_iter(pictures.iter().map(Option::is_some));
     StructArray::try_new(fields, columns, Some(valid)).map_err(defect)
+}
+
+/// Samples with the first and third channel of each pixel exchanged, where that is asked for.
+fn swapped<T: Copy>(samples: &[T], channels: usize, swap: bool) -> Vec<T> {
+    let mut samples = samples.to_vec();
+    if swap {
+        samples.chunks_exact_mut(channels).for_each(|pixel| pixel.swap(0, 2));
+    }
+    samples
 }
 
 fn defect(error: arrow::error::ArrowError) -> Error {

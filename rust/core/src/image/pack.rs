@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::column::{PictureColumn, Row};
 use super::float::FloatPicture;
-use super::frame::{Frame, Reasoned};
+use super::frame::Reasoned;
 use super::resize::Plan;
-use super::{ChannelOrder, InputSpec, Normalization, PictureOptions, Scratch};
+use super::{ChannelOrder, Fitted, InputSpec, Normalization, PictureOptions, Scratch};
 
 /// ImageNet's mean levels for R, G, B, as Keras' `caffe` mode subtracts them.
 const CAFFE_MEAN: [f32; 3] = [123.68, 116.779, 103.939];
@@ -70,6 +70,35 @@ impl Packer {
         guarded(scratch, |scratch| self.fill(scratch, column, row, slot))
     }
 
+    /// A row as it is, or resized to a width and height: its `[height, width, channels]`, that many floats, and whether its
+    /// samples were floats.
+    pub(crate) fn pack_sized(
+        &self,
+        scratch: &mut Scratch,
+        column: &PictureColumn,
+        row: usize,
+        size: Option<(u32, u32)>,
+    ) -> Result<([usize; 3], Vec<f32>, bool), String> {
+        let slot = |(width, height): (u32, u32)| {
+            let spec = InputSpec { height: height as usize, width: width as usize, ..self.spec };
+            (spec, vec![0.0; spec.height * spec.width * spec.channels])
+        };
+        guarded(scratch, |scratch| match column.row(row, self.options.max_pixels)? {
+            Row::Floats(frame, data) => {
+                let target = size.unwrap_or(frame.size());
+                let (spec, mut floats) = slot(target);
+                FloatPicture::read(frame, data)?.pack(&spec, &self.options, target, &mut floats)?;
+                Ok(([spec.height, spec.width, spec.channels], floats, true))
+            }
+            Row::Levels(row) => {
+                let fitted = scratch.fit(row, &self.options, size, self.spec.channels == 1)?;
+                let (spec, mut floats) = slot(size.unwrap_or(fitted.0.size()));
+                self.write(&spec, fitted, &mut floats);
+                Ok(([spec.height, spec.width, spec.channels], floats, false))
+            }
+        })
+    }
+
     fn fill(
         &self,
         scratch: &mut Scratch,
@@ -88,8 +117,8 @@ impl Packer {
             }
             Row::Levels(row) => {
                 let grey = self.spec.channels == 1;
-                let (frame, pixels, plan) = scratch.fit(row, &self.options, Some(target), grey)?;
-                self.write(frame, pixels, &plan, slot);
+                let fitted = scratch.fit(row, &self.options, Some(target), grey)?;
+                self.write(&self.spec, fitted, slot);
                 Ok(())
             }
         }
@@ -102,13 +131,13 @@ impl Packer {
         }
     }
 
-    fn write(&self, frame: Frame, pixels: &[u8], plan: &Plan, slot: &mut [f32]) {
-        let swap = frame.order != self.spec.channel_order;
-        let lines = Lines { plan, width: self.spec.width, tables: &self.tables };
-        if plan.visible != (self.spec.width as u32, self.spec.height as u32) {
-            lines.blacken(self.spec.channels, slot);
+    fn write(&self, spec: &InputSpec, (frame, pixels, plan): Fitted<'_>, slot: &mut [f32]) {
+        let swap = frame.order != spec.channel_order;
+        let lines = Lines { plan: &plan, width: spec.width, tables: &self.tables };
+        if plan.visible != (spec.width as u32, spec.height as u32) {
+            lines.blacken(spec.channels, slot);
         }
-        match (frame.channels, self.spec.channels, swap) {
+        match (frame.channels, spec.channels, swap) {
             (_, 1, _) => lines.write::<1, 1>(pixels, slot, |[table, ..], &[level]| [table[level as usize]]),
             (1, _, _) => lines.write::<1, 3>(pixels, slot, |tables, &[level]| look_up(tables, [level; 3])),
             (3, _, false) => lines.write::<3, 3>(pixels, slot, |tables, &levels| look_up(tables, levels)),
