@@ -9,7 +9,7 @@ import org.apache.spark.util.SerializableConfiguration
 
 import sparkdl.engine.Manifest
 import sparkdl.ffi.ErrorKind
-import sparkdl.params.{HasImageOutputMode, HasPreprocessing, PictureParams}
+import sparkdl.params._
 
 /**
  * Reads the picture files that a column names, and runs them through a Keras model of one picture input.
@@ -22,6 +22,8 @@ final class KerasImageFileTransformer(override val uid: String)
     extends ModelFileTransformer
     with HasInputCol
     with HasOutputCol
+    with HasInputSize
+    with HasChannelOrder
     with HasPreprocessing
     with HasImageOutputMode
     with PictureParams {

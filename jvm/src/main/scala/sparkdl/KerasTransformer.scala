@@ -1,15 +1,12 @@
 package sparkdl
 
-import com.fasterxml.jackson.databind.ObjectMapper
 import org.apache.spark.ml.param.{Param, ParamMap}
 import org.apache.spark.ml.param.shared.{HasInputCol, HasInputCols, HasOutputCol, HasOutputCols}
 import org.apache.spark.ml.util.{DefaultParamsReadable, Identifiable, MLReader}
-import org.apache.spark.sql.Dataset
-import org.apache.spark.sql.types.{StructField, StructType}
 
-import sparkdl.engine.{Manifest, TensorManifest}
+import sparkdl.engine.{TensorManifest, TensorSpec}
 import sparkdl.ffi.ErrorKind
-import sparkdl.params.{HasHandleInvalidRow, HasTensorNames, HasTensorOutputMode}
+import sparkdl.params.HasTensorNames
 
 /**
  * Runs columns of numbers, arrays or vectors through a Keras model.
@@ -21,17 +18,14 @@ import sparkdl.params.{HasHandleInvalidRow, HasTensorNames, HasTensorOutputMode}
  */
 final class KerasTransformer(override val uid: String)
     extends ModelFileTransformer
+    with TensorStage
     with HasInputCol
     with HasInputCols
     with HasOutputCol
     with HasOutputCols
-    with HasTensorNames
-    with HasTensorOutputMode
-    with HasHandleInvalidRow {
+    with HasTensorNames {
 
   def this() = this(Identifiable.randomUID("KerasTransformer"))
-
-  setDefault(batchSize, 256)
 
   /** @group setParam */
   def setInputCol(value: String): this.type = set(inputCol, value)
@@ -51,9 +45,6 @@ final class KerasTransformer(override val uid: String)
   /** @group setParam */
   def setOutputNames(value: Array[String]): this.type = set(outputNames, value)
 
-  /** @group setParam */
-  def setOutputMode(value: String): this.type = set(outputMode, value)
-
   override private[sparkdl] def checkParams(): Unit = {
     requireParams(modelFile)
     if (!isSet(inputCol) && !isSet(inputCols))
@@ -68,58 +59,19 @@ final class KerasTransformer(override val uid: String)
     }
   }
 
-  override private[sparkdl] def checkInput(schema: StructType): Unit =
-    inputs.foreach(StageColumns.find(schema, _))
-
-  override private[sparkdl] def outputColumns: Seq[String] = outputs
-
-  override private[sparkdl] def checkModel(schema: StructType, manifest: Manifest): Unit = {
-    val model = tensors(manifest)
-    fed(model).zip(inputs).foreach { case (input, column) =>
-      TensorColumns.checkInput(StageColumns.find(schema, column), input, model)
-    }
-  }
-
-  override private[sparkdl] def taskOptions(manifest: Manifest): Map[String, String] = {
-    val model = tensors(manifest)
-    val json = new ObjectMapper()
-    Map(
-      "task" -> "tensors",
-      "inputs" -> json.writeValueAsString(fed(model).map(_.name).toArray),
-      "outputs" -> json.writeValueAsString(fetched(model).map(_.name).toArray)
-    )
-  }
-
-  override private[sparkdl] def rowInput(dataset: Dataset[_], manifest: Manifest): RowInput =
-    TensorInput(dataset.schema, inputs)
-
-  override private[sparkdl] def outputKind: OutputKind =
-    if ($(outputMode) == "vector") OutputKind.Vector else OutputKind.Array
-
-  override private[sparkdl] def numbersPerRow(manifest: Manifest): Long =
-    fetched(tensors(manifest)).map(_.size.getOrElse(0).toLong).sum
-
-  override private[sparkdl] def outputFields(manifest: Option[Manifest]): Seq[StructField] =
-    manifest.map(tensors).toSeq.flatMap { model =>
-      outputs.zip(fetched(model)).map { case (column, output) =>
-        if (outputKind == OutputKind.Vector) StageColumns.vector(column, output.size)
-        else StructField(column, TensorColumns.outputType(output))
-      }
-    }
-
   override def copy(extra: ParamMap): KerasTransformer = copied(defaultCopy[KerasTransformer](extra))
 
   override def toString: String =
     s"KerasTransformer: uid=$uid${get(modelFile).fold("")(file => s", modelFile=$file")}, outputMode=${$(outputMode)}"
 
-  private def inputs: Seq[String] = get(inputCols).fold(Seq($(inputCol)))(_.toSeq)
+  override private[sparkdl] def inputs: Seq[String] = get(inputCols).fold(Seq($(inputCol)))(_.toSeq)
 
-  private def outputs: Seq[String] = get(outputCols).fold(Seq($(outputCol)))(_.toSeq)
+  override private[sparkdl] def outputs: Seq[String] = get(outputCols).fold(Seq($(outputCol)))(_.toSeq)
 
-  private def fed(model: TensorManifest) =
+  override private[sparkdl] def fed(model: TensorManifest): Seq[TensorSpec] =
     TensorColumns.inputs(model, inputs, get(inputNames).map(_.toSeq))
 
-  private def fetched(model: TensorManifest) =
+  override private[sparkdl] def fetched(model: TensorManifest): Seq[TensorSpec] =
     TensorColumns.outputs(model, outputs, get(outputNames).map(_.toSeq))
 }
 

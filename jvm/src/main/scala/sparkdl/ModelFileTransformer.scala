@@ -37,7 +37,7 @@ abstract class ModelFileTransformer private[sparkdl] extends ModelTransformer wi
   }
 
   /** The model's inputs and outputs. */
-  protected final def tensors(manifest: Manifest): TensorManifest = manifest match {
+  private[sparkdl] final def tensors(manifest: Manifest): TensorManifest = manifest match {
     case found: TensorManifest => found
     case _ =>
       throw ErrorKind.InvalidArgument.exception(

@@ -43,6 +43,44 @@ private[sparkdl] object TensorColumns {
       )
     }
 
+  /** Refuses a column whose type is not the one that stands for the input's. */
+  def checkSame(field: StructField, input: TensorSpec, model: TensorManifest): Unit = {
+    val (depth, element) = elements(field.dataType)
+    val same = sameTypes(input.dtype)
+    val isVector = field.dataType == SQLDataTypes.VectorType && input.dtype.startsWith("float")
+    if (!isVector && !same.contains(element)) {
+      val wanted = "array<" * depth + same.head.simpleString + ">" * depth
+      refuse(
+        s"Column ${field.name} is of type ${StageColumns.shown(field.dataType)}, but the input ${input.name} of the graph " +
+          s"${model.name} takes numbers of shape ${input.shownShape} and type ${input.dtype}: cast the column to $wanted, " +
+          "or set castInputs."
+      )
+    }
+  }
+
+  /** How deep arrays are nested, and what is in them. */
+  private def elements(kind: DataType): (Int, DataType) = kind match {
+    case ArrayType(element, _) => elements(element) match { case (depth, inner) => (depth + 1, inner) }
+    case SQLDataTypes.VectorType => (1, DoubleType)
+    case other => (0, other)
+  }
+
+  /** The column types that stand for a tensor's; the first is the one to cast to. */
+  private def sameTypes(dtype: String): Seq[DataType] = dtype match {
+    case "bool" => Seq(BooleanType)
+    case "float16" | "float32" => Seq(FloatType)
+    case "float64" => Seq(DoubleType)
+    case "int8" => Seq(ByteType)
+    case "int16" => Seq(ShortType)
+    case "int32" => Seq(IntegerType)
+    case "int64" => Seq(LongType)
+    case "uint8" => Seq(ShortType, BinaryType)
+    case "string" => Seq(StringType, BinaryType)
+    case other =>
+      throw ErrorKind.InvalidModel.exception(
+        s"The model has an input of the type $other, which no column holds.")
+  }
+
   /** The column type of an output: arrays nested by its shape, of numbers of its type. */
   def outputType(output: TensorSpec): DataType =
     output.shape.foldLeft(numberType(output.dtype))((kind, _) => ArrayType(kind, containsNull = false))
@@ -67,8 +105,13 @@ private[sparkdl] object TensorColumns {
   private def change(kind: DataType, input: TensorSpec): Option[String] = {
     val rank = input.shape.size
     val single = input.shape.isEmpty || input.shape == Seq(Some(1))
+    val isBytes = input.dtype == "uint8" && rank > 0 && kind == BinaryType
     nesting(kind) match {
-      case None => Some("give a column of numbers, of arrays of numbers, or of vectors")
+      case _ if isBytes => None
+      case Some((_, StringType | BinaryType)) if input.dtype != "string" => Some(numbersWanted)
+      case Some((_, other)) if input.dtype == "string" && other != StringType && other != BinaryType =>
+        Some("cast the column to string first")
+      case None => Some(numbersWanted)
       case Some((depth, _)) if !(depth == 1 || depth == rank || depth == 0 && single) =>
         Some("give " + (rank match {
           case _ if single => "a plain number, or an array of one"
@@ -82,30 +125,37 @@ private[sparkdl] object TensorColumns {
     }
   }
 
+  private val numbersWanted = "give a column of numbers, of arrays of numbers, or of vectors"
+
   /** How deep numbers are nested, and their type; nothing where a column holds no numbers. */
   private def nesting(kind: DataType): Option[(Int, DataType)] = kind match {
     case SQLDataTypes.VectorType => Some((1, DoubleType))
     case ArrayType(SQLDataTypes.VectorType, _) => None
     case ArrayType(element, _) => nesting(element).map { case (depth, number) => (depth + 1, number) }
-    case BooleanType | ByteType | ShortType | IntegerType | LongType | FloatType | DoubleType =>
+    case BooleanType | ByteType | ShortType | IntegerType | LongType | FloatType | DoubleType | StringType |
+        BinaryType =>
       Some((0, kind))
     case _ => None
   }
 
   private def holds(dtype: String, number: DataType): Boolean = number match {
     case BooleanType => true
+    case StringType | BinaryType => dtype == "string"
     case FloatType | DoubleType => dtype.startsWith("float")
     case _ => dtype != "bool"
   }
 
   private def numberType(dtype: String): DataType = dtype match {
-    case "float32" => FloatType
+    case "float16" | "float32" => FloatType
     case "float64" => DoubleType
+    case "int8" => ByteType
+    case "int16" => ShortType
     case "int32" => IntegerType
     case "int64" => LongType
     // Spark has no unsigned byte.
     case "uint8" => ShortType
     case "bool" => BooleanType
+    case "string" => StringType
     case other =>
       throw ErrorKind.InvalidModel.exception(
         s"The model has an output of the type $other, which no column holds.")

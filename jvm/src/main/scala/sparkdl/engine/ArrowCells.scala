@@ -93,6 +93,7 @@ private[engine] object ArrowCells {
         case v: VarCharVector => new String(v.get(i), UTF_8)
         case v: VarBinaryVector => v.get(i)
         case v: BitVector => v.get(i) != 0
+        case v: TinyIntVector => v.get(i)
         case v: SmallIntVector => v.get(i)
         case v: IntVector => v.get(i)
         case v: BigIntVector => v.get(i)
@@ -117,6 +118,7 @@ private[engine] object ArrowCells {
     case v: IntVector => Array.tabulate(until - from)(n => v.get(from + n).toDouble)
     case v: BigIntVector => Array.tabulate(until - from)(n => v.get(from + n).toDouble)
     case v: SmallIntVector => Array.tabulate(until - from)(n => v.get(from + n).toDouble)
+    case v: TinyIntVector => Array.tabulate(until - from)(n => v.get(from + n).toDouble)
     case v: BitVector => Array.tabulate(until - from)(n => v.get(from + n).toDouble)
     case v =>
       throw new IllegalArgumentException(s"native code sent ${v.getField}, which has no place in a vector")
@@ -128,6 +130,7 @@ private[engine] object ArrowCells {
     case v: IntVector => ArraySeq.unsafeWrapArray(Array.tabulate(until - from)(n => v.get(from + n)))
     case v: BigIntVector => ArraySeq.unsafeWrapArray(Array.tabulate(until - from)(n => v.get(from + n)))
     case v: SmallIntVector => ArraySeq.unsafeWrapArray(Array.tabulate(until - from)(n => v.get(from + n)))
+    case v: TinyIntVector => ArraySeq.unsafeWrapArray(Array.tabulate(until - from)(n => v.get(from + n)))
     case v: BitVector => ArraySeq.unsafeWrapArray(Array.tabulate(until - from)(n => v.get(from + n) != 0))
     case v => ArraySeq.tabulate[Any](until - from)(n => value(v, from + n))
   }

@@ -4,6 +4,7 @@ import java.io.{InputStream, IOException}
 import java.nio.file.{FileAlreadyExistsException, Files, Path, StandardCopyOption}
 import java.nio.file.attribute.PosixFilePermissions
 import java.security.MessageDigest
+import java.util.Comparator
 
 import sparkdl.ffi.ErrorKind
 
@@ -23,6 +24,27 @@ private[sparkdl] final class CacheFolder(root: Path) {
   def keep(stream: InputStream): String = withCopy("stages", stream) { (copy, digest) =>
     Files.move(copy, stage(digest), StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING)
     digest
+  }
+
+  /** Keeps a bundle that `make` writes, under its digest. */
+  def keepMade(make: Path => Unit): Path = writing {
+    inOwnFolder("stages") { folder =>
+      val file = folder.resolve("made" + CacheFolder.extension)
+      make(file)
+      val kept = stage(CacheFolder.hash(file, "sha256"))
+      Files.move(file, kept, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING)
+    }
+  }
+
+  /** A folder of its own for what is copied from elsewhere, gone afterwards. */
+  def inOwnFolder[T](name: String)(use: Path => T): T = {
+    val folder = writing(Files.createTempDirectory(ownFolder(name), "part-"))
+    try use(folder)
+    finally {
+      val content = Files.walk(folder)
+      try content.sorted(Comparator.reverseOrder[Path]()).forEach(Files.deleteIfExists(_): Unit)
+      finally content.close()
+    }
   }
 
   /** Keeps an exported bundle under its digest: a link where the disk can, as exported bundles are never changed in place. */

@@ -41,10 +41,16 @@ private[sparkdl] final case class TensorManifest(
 /**
  * An input or output of a model.
  *
- * @param dtype bool, float32, float64, int32, int64 or uint8
+ * @param name what the model calls it: the key of a signature, an input of Keras, or the tensor's own name
+ * @param tensor its name in the graph, `node:0`
+ * @param dtype as TensorFlow spells it, `float32`
  * @param shape sides without the batch's; `None` is any size
  */
-private[sparkdl] final case class TensorSpec(name: String, dtype: String, shape: Seq[Option[Int]]) {
+final case class TensorSpec(name: String, tensor: String, dtype: String, shape: Seq[Option[Int]]) {
+
+  /** Whether a user may mean it: `:0` may be left out. */
+  private[sparkdl] def isCalled(called: String): Boolean =
+    Set(name, tensor, tensor.stripSuffix(":0")).contains(called)
 
   /** How many numbers it is per row, where all sides are known. */
   def size: Option[Int] = Option.when(shape.forall(_.isDefined))(shape.flatten.product)
@@ -101,7 +107,8 @@ private[sparkdl] object Manifest {
 
   private def tensors(nodes: JsonNode): Seq[TensorSpec] = nodes.elements().asScala.map { node =>
     val sides = node.path("shape").elements().asScala.map(side => Option.unless(side.isNull)(side.asInt))
-    TensorSpec(node.path("name").asText, node.path("dtype").asText, sides.toVector)
+    val texts = Seq("name", "tensor", "dtype").map(node.path(_).asText)
+    TensorSpec(texts(0), texts(1), texts(2), sides.toVector)
   }.toVector
 
   private def damaged(bundle: String, found: String, cause: Throwable) =

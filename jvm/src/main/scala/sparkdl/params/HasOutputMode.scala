@@ -40,6 +40,16 @@ trait HasTensorOutputMode extends HasOutputMode {
   setDefault(outputMode, "array")
 }
 
+/** The type of the columns that come out of a TensorFlow graph on pictures. */
+trait HasGraphOutputMode extends HasOutputMode {
+
+  override private[sparkdl] def outputModes: Array[String] = Array("vector", "array", "image")
+
+  override private[sparkdl] def outputModeDoc: String =
+    "type of the output columns: \"vector\" (MLlib's, flattened), \"array\" (nested by the tensor's shape, of numbers " +
+      "of its type), or \"image\" (Spark's image struct, of uint8 or float32, BGR)"
+}
+
 /** The type of the column that comes out of a model on pictures. */
 trait HasImageOutputMode extends HasOutputMode {
 

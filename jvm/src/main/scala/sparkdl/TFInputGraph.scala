@@ -1,0 +1,134 @@
+package sparkdl
+
+import java.nio.file.Path
+
+import org.apache.spark.sql.SparkSession
+
+import sparkdl.engine._
+import sparkdl.ffi.ErrorKind
+
+/**
+ * A TensorFlow graph that was read: what runs of it for its outputs, its variables as constants.
+ *
+ * It lies as a bundle in the driver's cache folder; stages that use it carry it to the tasks and save it. Tensors are
+ * named `node:0`; `:0` may be left out. The first dimension of each must be open: the rows.
+ *
+ * @param path of the bundle
+ * @param name what messages call it
+ */
+final class TFInputGraph private (
+    val path: String,
+    val name: String,
+    val inputs: Seq[TensorSpec],
+    val outputs: Seq[TensorSpec]) {
+
+  /** Column to key of the signature, as column to name of the tensor. */
+  def translateInputMapping(mapping: Map[String, String]): Map[String, String] =
+    mapping.map { case (column, key) => column -> TensorNames.find(key, inputs, "input", name).tensor }
+
+  /** Key of the signature to column, as name of the tensor to column. */
+  def translateOutputMapping(mapping: Map[String, String]): Map[String, String] =
+    mapping.map { case (key, column) => TensorNames.find(key, outputs, "output", name).tensor -> column }
+
+  /** Inputs and outputs with their types and shapes, a line each; `any` is a side of any size. */
+  def schemaString: String = {
+    def lines(title: String, specs: Seq[TensorSpec]) = title +: specs.map { spec =>
+      s" |-- ${spec.name}: ${spec.dtype} ${spec.shownShape} (tensor ${spec.tensor})"
+    }
+    (lines("inputs", inputs) ++ lines("outputs", outputs)).map(_ + "\n").mkString
+  }
+
+  /** Prints `schemaString`. */
+  def printSchema(): Unit = print(schemaString)
+
+  override def toString: String = s"TFInputGraph($name, ${inputs.size} inputs, ${outputs.size} outputs)"
+}
+
+/** Ways to read a graph. Paths are those of any Hadoop file system. */
+object TFInputGraph {
+
+  /** The tag of the graph that TensorFlow and Keras save for use. */
+  val Serve: String = "serve"
+
+  /** The signature that TensorFlow and Keras give a model unless told otherwise. */
+  val ServingDefault: String = "serving_default"
+
+  /** A file with a serialised `GraphDef`. */
+  def fromGraphDef(path: String, inputs: Seq[String], outputs: Seq[String]): TFInputGraph =
+    converted(path, byTensors(path, inputs, outputs))
+
+  /** A serialised `GraphDef`. */
+  def fromGraphDef(graph: Array[Byte], inputs: Seq[String], outputs: Seq[String]): TFInputGraph =
+    of(new Graphs(SparkSession.active).bundle(graph, byTensors("graph", inputs, outputs)))
+
+  /** A SavedModel of TensorFlow 1 or 2: the graph with these tags. */
+  def fromSavedModel(
+      path: String,
+      inputs: Seq[String],
+      outputs: Seq[String],
+      tags: Seq[String] = Seq(Serve)): TFInputGraph =
+    converted(path, byTensors(path, inputs, outputs).copy(tags = tags))
+
+  /** The same, with inputs and outputs from a signature. */
+  def fromSavedModelWithSignature(
+      path: String,
+      signature: String = ServingDefault,
+      tags: Seq[String] = Seq(Serve)): TFInputGraph =
+    converted(path, bySignature(path, signature).copy(tags = tags))
+
+  /** The latest checkpoint of TensorFlow 1 in a folder, or the one whose `.meta` file is given. */
+  def fromCheckpoint(path: String, inputs: Seq[String], outputs: Seq[String]): TFInputGraph =
+    converted(path, byTensors(path, inputs, outputs))
+
+  /** The same, with inputs and outputs from a signature in its `.meta` file. */
+  def fromCheckpointWithSignature(path: String, signature: String): TFInputGraph =
+    converted(path, bySignature(path, signature))
+
+  /** A whole Keras model (`.keras`, `.h5`). */
+  def fromKeras(path: String): TFInputGraph =
+    of(new Bundles(SparkSession.active).resolve(BundleSource.KerasFile(path)).file)
+
+  /** A bundle on tensors that was made before (`*.sparkdl`). */
+  def fromBundle(path: String): TFInputGraph =
+    of(new Bundles(SparkSession.active).resolve(BundleSource.File(path)).file)
+
+  private def converted(path: String, conversion: GraphConversion): TFInputGraph =
+    of(new Graphs(SparkSession.active).bundle(path, conversion))
+
+  private def of(bundle: Path): TFInputGraph =
+    new Bundles(SparkSession.active).resolve(BundleSource.File(bundle.toUri.toString)).manifest match {
+      case TensorManifest(name, inputs, outputs) => new TFInputGraph(bundle.toString, name, inputs, outputs)
+      case _ =>
+        throw ErrorKind.InvalidArgument.exception(
+          s"$bundle is a bundle for pictures: use it as modelName of DeepImageFeaturizer or DeepImagePredictor."
+        )
+    }
+
+  private def byTensors(path: String, inputs: Seq[String], outputs: Seq[String]): GraphConversion =
+    GraphConversion(stem(path), inputs = tensors(inputs, "inputs"), outputs = tensors(outputs, "outputs"))
+
+  private def bySignature(path: String, signature: String): GraphConversion = {
+    if (signature.isEmpty)
+      throw ErrorKind.InvalidArgument.exception(
+        s"The signature must be named, as \"$ServingDefault\"."
+      )
+    GraphConversion(stem(path), signature = signature)
+  }
+
+  private def tensors(names: Seq[String], what: String): Seq[String] = {
+    if (names.isEmpty || names.exists(_.isEmpty))
+      throw ErrorKind.InvalidArgument.exception(
+        s"$what must be names of tensors, and not empty, but was ${names.mkString("[", ", ", "]")}."
+      )
+    names.map(name => if (name.contains(":")) name else s"$name:0")
+  }
+
+  /** The name of a file without folders and without its last extension. */
+  private def stem(path: String): String = {
+    val name = path.stripSuffix("/").split('/').last
+    name.lastIndexOf('.') match {
+      case dot if dot > 0 => name.take(dot)
+      case _ => name
+    }
+  }
+}
