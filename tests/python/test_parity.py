@@ -14,6 +14,9 @@ from sparkdl import (
     KerasImageFileTransformer,
     KerasTransformer,
     SparkDLError,
+    TFImageTransformer,
+    TFInputGraph,
+    TFTransformer,
     _engine,
 )
 from sparkdl.image import imageIO
@@ -25,10 +28,18 @@ pytestmark = pytest.mark.skipif(
 )
 STAGES = pytest.mark.parametrize(
     "kind",
-    [DeepImageFeaturizer, DeepImagePredictor, KerasTransformer, KerasImageFileTransformer],
+    [
+        DeepImageFeaturizer,
+        DeepImagePredictor,
+        KerasTransformer,
+        KerasImageFileTransformer,
+        TFTransformer,
+        TFImageTransformer,
+    ],
     ids=lambda kind: kind.__name__,
 )
 KERAS = TINY.parents[1] / "keras"
+GRAPHS = TINY.parents[1] / "graphs"
 
 
 @pytest.fixture
@@ -146,9 +157,9 @@ def test_both_paths_refuse_with_the_same_words_and_kind(spark, on_python, tiny, 
 def assert_same_refusal(kind, params, frame, on_python):
     with pytest.raises(SparkDLError) as python:
         on_python(kind, **params).transform(frame)
-    twin = java_stage(kind(**params))
     with pytest.raises(SparkDLError) as jvm, same_errors():
-        twin.transform(frame._jdf)
+        # The graph of a stage is looked up on the way to the JVM.
+        java_stage(kind(**params)).transform(frame._jdf)
     assert (type(jvm.value), jvm.value.kind, str(jvm.value)) == (
         type(python.value),
         python.value.kind,
@@ -313,3 +324,83 @@ def test_both_read_the_same_files_into_the_same_rows_and_take_the_same_sample(sp
         found = sorted(map(tuple, in_python.select("image.*").collect()))
         assert found == sorted(map(tuple, DataFrame(in_scala, spark).select("image.*").collect()))
         assert len(found) == 41 if ratio == 1.0 else 10 < len(found) < 31
+
+
+GRAPH = {"inputMapping": {"x": "a", "y": "b:0"}, "outputMapping": {"total": "sum", "both": "mixed"}}
+REFUSED_COLUMNS = [
+    {"inputMapping": {"x": "aa", "y": "b"}},
+    {"inputMapping": {"x": "a"}},
+    {"inputMapping": {"x": "a", "z": "a:0", "y": "b"}},
+    {"inputMapping": {"q": "a", "y": "b"}},
+    {"inputMapping": {"z": "a", "y": "b"}},
+    {"inputMapping": {"id": "a", "y": "b"}},
+    {"inputMapping": {"text": "a", "y": "b"}, "castInputs": True},
+    {"outputMapping": {"tota": "sum"}},
+    {"outputMapping": {"total": "id"}},
+    {"expectedSha256": WRONG},
+    {"tfInputGraph": "graph.pb"},
+    {"tfInputGraph": str(TINY)},
+]
+
+
+@pytest.fixture
+def graph(spark):
+    outputs = ["total", "tripled", "both"]
+    return TFInputGraph.fromGraphDef(str(GRAPHS / "several.pb"), ["a", "b"], outputs)
+
+
+@pytest.fixture
+def columns(spark):
+    rows = [(n, [n / 2, 1.0, -2.0], [[n, 1, 2], [3, 4, 5]], [1.0, 2.0, 3.0], "text") for n in range(5)]
+    bad = [(5, None, [[1, 2, 3]], [1.0], "a"), (6, [1.0, 2.0, 3.0], [[1, 2, 3], [1]], [1.0], "b")]
+    schema = "id int, x array<float>, y array<array<bigint>>, z array<double>, text string"
+    return spark.createDataFrame(rows + bad, schema)
+
+
+@pytest.mark.parametrize("change", REFUSED_COLUMNS, ids=lambda change: "-".join(map(str, change)))
+def test_both_paths_refuse_columns_of_graphs_with_the_same_words(columns, graph, on_python, change):
+    assert_same_refusal(TFTransformer, GRAPH | {"tfInputGraph": graph} | change, columns, on_python)
+
+
+@pytest.mark.parametrize("mode", ["array", "vector"])
+def test_both_paths_give_the_same_columns_of_graphs(columns, graph, on_python, mode):
+    params = GRAPH | {"tfInputGraph": graph, "errorCol": "why", "outputMode": mode}
+    stages = (TFTransformer(**params), on_python(TFTransformer, **params))
+    jvm, python = (stage.transform(columns).select("id", "sum", "mixed", "why") for stage in stages)
+    assert jvm.schema == python.schema
+    assert jvm.orderBy("id").collect() == python.orderBy("id").collect()
+
+
+def edges(**params):
+    outputs = ["edges", "means", "brightest", "same"]
+    graph = TFInputGraph.fromGraphDef(str(GRAPHS / "pictures.pb"), ["pictures"], outputs)
+    return {"inputCol": "picture", "outputCol": "out", "graph": graph, "outputTensor": "edges"} | params
+
+
+REFUSED_PICTURES = [
+    {"inputCol": "id"},
+    {"outputTensor": "edge"},
+    {"inputTensor": "picture"},
+    {"outputMapping": {"edges": "e"}},
+    {"channelOrder": "L"},
+    {"outputTensor": "means", "outputMode": "image"},
+    {"graph": "graph.pb"},
+    {"graph": str(TINY)},
+    {"expectedSha256": WRONG},
+]
+
+
+@pytest.mark.parametrize("change", REFUSED_PICTURES, ids=lambda change: "-".join(map(str, change)))
+def test_both_paths_refuse_pictures_of_graphs_with_the_same_words(spark, on_python, change):
+    frame = spark.createDataFrame(ROWS, "id int, picture binary")
+    assert_same_refusal(TFImageTransformer, edges(**change), frame, on_python)
+
+
+@pytest.mark.parametrize("mode", ["array", "vector", "image"])
+def test_both_paths_give_the_same_pictures_and_reasons(spark, on_python, mode):
+    frame = spark.createDataFrame(ROWS + BAD, "id int, picture binary")
+    params = edges(outputMode=mode, errorCol="why", inputSize=[12, 9])
+    stages = (TFImageTransformer(**params), on_python(TFImageTransformer, **params))
+    jvm, python = (stage.transform(frame).select("id", "out", "why") for stage in stages)
+    assert jvm.schema == python.schema
+    assert jvm.orderBy("id").collect() == python.orderBy("id").collect()

@@ -68,7 +68,8 @@ final class TFImageTransformer(override val uid: String)
   def setOutputMapping(value: Map[String, String]): this.type = set(outputMapping, value)
 
   /** @group setParam */
-  def setOutputMapping(value: java.util.Map[String, String]): this.type = setOutputMapping(value.asScala.toMap)
+  def setOutputMapping(value: java.util.Map[String, String]): this.type =
+    setOutputMapping(value.asScala.toMap)
 
   /** @group setParam */
   def setChannelOrder(value: String): this.type = set(channelOrder, value)
@@ -185,7 +186,8 @@ final class TFImageTransformer(override val uid: String)
         s"The graph ${model.name} has ${model.inputs.size} inputs (${model.inputs.map(_.name).mkString(", ")}) but " +
           "TFImageTransformer feeds one: use TFTransformer."
       )
-    val input = get(inputTensor).fold(model.inputs.head)(TensorNames.find(_, model.inputs, "input", model.name))
+    val input =
+      get(inputTensor).fold(model.inputs.head)(TensorNames.find(_, model.inputs, "input", model.name))
     val about = s"The input ${input.name} of the graph ${model.name} has the shape ${input.shownShape}"
     if (!TFImageTransformer.pictureTypes(input.dtype) || input.shape.size != 3)
       refuse(
@@ -209,7 +211,8 @@ final class TFImageTransformer(override val uid: String)
 
   /** Refuses an output that the columns cannot hold. */
   private def checkGiven(output: TensorSpec, model: TensorManifest): Unit = {
-    val about = s"The output ${output.name} of the graph ${model.name} has the shape ${output.shownShape} and the type"
+    val about =
+      s"The output ${output.name} of the graph ${model.name} has the shape ${output.shownShape} and the type"
     if (outputKind == OutputKind.Vector && output.dtype == "string")
       refuse(s"$about string, which no vector holds: set outputMode to \"array\".")
     val isPicture = output.shape.size == 3 && output.shape(2).forall(Set(1, 3, 4)) &&

@@ -59,7 +59,8 @@ final class TFTransformer(override val uid: String)
   def setOutputMapping(value: Map[String, String]): this.type = set(outputMapping, value)
 
   /** @group setParam */
-  def setOutputMapping(value: java.util.Map[String, String]): this.type = setOutputMapping(value.asScala.toMap)
+  def setOutputMapping(value: java.util.Map[String, String]): this.type =
+    setOutputMapping(value.asScala.toMap)
 
   /** @group setParam */
   def setCastInputs(value: Boolean): this.type = set(castInputs, value)

@@ -8,7 +8,8 @@ import sparkdl.engine.{Manifest, TensorManifest, TensorSpec}
 import sparkdl.params.{HasHandleInvalidRow, HasTensorOutputMode}
 
 /** A stage that runs columns of numbers through a model on tensors: what [[KerasTransformer]] and [[TFTransformer]] share. */
-private[sparkdl] trait TensorStage extends ModelTransformer with HasTensorOutputMode with HasHandleInvalidRow {
+private[sparkdl] trait TensorStage extends ModelTransformer with HasTensorOutputMode
+    with HasHandleInvalidRow {
 
   setDefault(batchSize, 256)
 

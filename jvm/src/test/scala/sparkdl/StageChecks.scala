@@ -28,7 +28,18 @@ class StageChecks extends SparkFixture {
         .setOutputNames(Array("steps"))
     case s: KerasImageFileTransformer =>
       s.setInputCol("uri").setOutputCol("out").setModelFile(keras("scores")).setInputSize(Array(8, 8))
+    case s: TFTransformer =>
+      s.setTfInputGraph(graphOf("saved2")).setInputMapping(Map("three" -> "x")).setOutputMapping(Map(
+        "y" -> "out"))
+    case s: TFImageTransformer =>
+      s.setInputCol("picture").setOutputCol("out").setGraph(graphOf("pictures.pb"))
     case unknown => fail(s"${unknown.getClass} is not checked")
+  }
+
+  private def graphOf(name: String): TFInputGraph = {
+    val path = TFInputGraphSuite.graphs(name)
+    if (name.endsWith(".pb")) TFInputGraph.fromGraphDef(path, Seq("pictures"), Seq("means"))
+    else TFInputGraph.fromSavedModelWithSignature(path)
   }
 
   /** The stage with another input column, or other first of two. */
@@ -36,6 +47,8 @@ class StageChecks extends SparkFixture {
     case s: PictureTransformer => s.setInputCol(column)
     case s: KerasTransformer => s.setInputCols(Array(column, "vector"))
     case s: KerasImageFileTransformer => s.setInputCol(column)
+    case s: TFTransformer => s.setInputMapping(Map(column -> "x"))
+    case s: TFImageTransformer => s.setInputCol(column)
     case unknown => fail(s"${unknown.getClass} is not checked")
   }
 
@@ -48,8 +61,15 @@ class StageChecks extends SparkFixture {
     val folder = newFolder()
     Seq(1, 2, 3).map { seed =>
       val file = Files.write(folder.resolve(s"$seed.png"), Pictures.png(seed))
-      (seed, Pictures.png(seed), file.toString, Array(seed, 2, 3, 4), Vectors.dense(seed, -1, 0), "text")
-    }.toDF("id", "picture", "uri", "tokens", "vector", "text")
+      (
+        seed,
+        Pictures.png(seed),
+        file.toString,
+        Array(seed, 2, 3, 4),
+        Vectors.dense(seed, -1, 0),
+        Array(seed.toFloat, 0.5f, 2f),
+        "text")
+    }.toDF("id", "picture", "uri", "tokens", "vector", "three", "text")
   }
 
   test("every public stage is checked here") {
@@ -81,7 +101,8 @@ class StageChecks extends SparkFixture {
         stage.params.filter(p => stage.hasDefault(p)).map(p => p.name -> stage.getDefault(p).get).toMap
       val expected = defaults.filter { case (param, _) =>
         stage.hasParam(param)
-      } ++ ownDefaults.getOrElse(name, Map.empty) + ("outputCol" -> s"${stage.uid}__output")
+      } ++ ownDefaults.getOrElse(name, Map.empty) ++
+        Option.when(stage.hasParam("outputCol"))("outputCol" -> s"${stage.uid}__output")
       assert(set.keySet === expected.keySet)
       expected.foreach { case (param, value) => assert(same(set(param), value), param) }
     }
@@ -139,13 +160,17 @@ class StageChecks extends SparkFixture {
       def stage = ready(make())
       assert(
         refusal(taking(stage, "nope").transformSchema(schema)) ===
-          "Column nope does not exist. Available columns: id, picture, uri, tokens, vector, text."
+          "Column nope does not exist. Available columns: id, picture, uri, tokens, vector, three, text."
       )
       val twice = StructType(schema.fields ++ schema.fields)
       assert(refusal(stage.transformSchema(twice)).endsWith("is ambiguous: 2 columns have this name."))
       assert(refusal(taking(stage, "id").transformSchema(schema)) === wrongType(name))
       val taken = stage
-      taken.set(taken.asInstanceOf[HasOutputCol].outputCol, "text")
+      taken match {
+        case s: HasOutputCol => taken.set(s.outputCol, "text")
+        case s: TFTransformer => s.setOutputMapping(Map("y" -> "text"))
+        case unknown => fail(s"${unknown.getClass} is not checked")
+      }
       assert(refusal(taken.transformSchema(schema)) === "Column text already exists.")
       assert(refusal(stage.setErrorCol("text").transformSchema(schema)) === "Column text already exists.")
       assert(refusal(stage.setErrorCol("out").transformSchema(schema)) === "Column out already exists.")
@@ -186,7 +211,9 @@ object StageChecks {
     () => new DeepImageFeaturizer(),
     () => new DeepImagePredictor(),
     () => new KerasTransformer(),
-    () => new KerasImageFileTransformer()
+    () => new KerasImageFileTransformer(),
+    () => new TFTransformer(),
+    () => new TFImageTransformer()
   )
 
   /** The classes of the package that are stages and not abstract, read from the folder of compiled classes. */
@@ -215,17 +242,22 @@ object StageChecks {
     "topK" -> 5,
     "labels" -> Array.empty[String],
     "channelOrder" -> "RGB",
-    "preprocessing" -> "none"
+    "preprocessing" -> "none",
+    "castInputs" -> false
   )
 
   private val ownDefaults: Map[String, Map[String, Any]] =
-    Map("KerasTransformer" -> Map("outputMode" -> "array", "batchSize" -> 256))
+    Seq(
+      "KerasTransformer",
+      "TFTransformer").map(_ -> Map[String, Any]("outputMode" -> "array", "batchSize" -> 256)).toMap
 
   private val outputModes: Map[String, String] = Map(
     "DeepImageFeaturizer" -> "\"vector\", \"array\"",
     "DeepImagePredictor" -> "\"vector\", \"array\"",
     "KerasTransformer" -> "\"array\", \"vector\"",
-    "KerasImageFileTransformer" -> "\"vector\", \"array\", \"image\""
+    "KerasImageFileTransformer" -> "\"vector\", \"array\", \"image\"",
+    "TFTransformer" -> "\"array\", \"vector\"",
+    "TFImageTransformer" -> "\"vector\", \"array\", \"image\""
   )
 
   /** The params without which a stage does nothing, in the order in which they are asked for. */
@@ -233,7 +265,9 @@ object StageChecks {
     "DeepImageFeaturizer" -> Seq("inputCol", "modelName"),
     "DeepImagePredictor" -> Seq("inputCol", "modelName"),
     "KerasTransformer" -> Seq("modelFile"),
-    "KerasImageFileTransformer" -> Seq("inputCol", "modelFile")
+    "KerasImageFileTransformer" -> Seq("inputCol", "modelFile"),
+    "TFTransformer" -> Seq("tfInputGraph", "inputMapping", "outputMapping"),
+    "TFImageTransformer" -> Seq("inputCol", "graph")
   )
 
   private val pictures =
@@ -247,12 +281,21 @@ object StageChecks {
     "KerasTransformer" -> ("Column id is of type int, but the input tokens of the model functional_1 takes numbers of " +
       "shape [4] and type int32: give an array of numbers."),
     "KerasImageFileTransformer" ->
-      "Column id must be of type string (the URI of a picture file) but was actually int."
+      "Column id must be of type string (the URI of a picture file) but was actually int.",
+    "TFTransformer" -> ("Column id is of type int, but the input x of the graph saved2 takes numbers of shape [3] and " +
+      "type float32: cast the column to float, or set castInputs."),
+    "TFImageTransformer" -> pictures
   )
 
   private def unknownModel(stage: String): String =
     if (stage.startsWith("Keras"))
       "modelFile must be a Keras model (.keras, .h5, .hdf5) or a bundle (*.sparkdl) but was Inception."
+    else if (stage == "TFTransformer")
+      "tfInputGraph must be a TFInputGraph or the path of its bundle (*.sparkdl) but was Inception: read the graph with " +
+        "TFInputGraph.fromSavedModelWithSignature or another of its methods."
+    else if (stage == "TFImageTransformer")
+      "graph must be a TFInputGraph, a tf.Graph or the path of a bundle (*.sparkdl) but was Inception: read it with " +
+        "TFInputGraph.fromGraphDef or another of its methods."
     else
       s"Unknown model Inception. Known models: ${NamedModels.names.mkString(", ")}; " +
         "or give the path of a bundle (*.sparkdl)."
@@ -285,7 +328,14 @@ object StageChecks {
     "outputNames" -> Array("z"),
     "inputSize" -> Array(64, 48),
     "channelOrder" -> "BGR",
-    "preprocessing" -> "torch"
+    "preprocessing" -> "torch",
+    "castInputs" -> true,
+    "graph" -> "/models/mine.sparkdl",
+    "inputMapping" -> Map("a" -> "x"),
+    "inputTensor" -> "x",
+    "outputMapping" -> Map("y" -> "b"),
+    "outputTensor" -> "y",
+    "tfInputGraph" -> "/models/mine.sparkdl"
   )
 
   private val refused: Seq[(String, Any, String)] = Seq(
@@ -305,6 +355,10 @@ object StageChecks {
     ("weights", "", "weights must not be empty."),
     ("errorCol", "", "errorCol must not be empty."),
     ("modelFile", "", "modelFile must not be empty."),
+    ("graph", "", "graph must not be empty."),
+    ("inputTensor", "", "inputTensor must not be empty."),
+    ("outputTensor", "", "outputTensor must not be empty."),
+    ("tfInputGraph", "", "tfInputGraph must not be empty."),
     ("featureLayer", "", "featureLayer must not be empty."),
     ("expectedSha256", "abc", "expectedSha256 must be 64 hex digits but was \"abc\"."),
     (
@@ -325,8 +379,10 @@ object StageChecks {
 
   private def call(stage: AnyRef, verb: String, param: Param[_], value: Option[Any]): AnyRef = {
     val method = verb + param.name.capitalize
-    val found =
-      stage.getClass.getMethods.filter(m => m.getName == method && m.getParameterCount == value.size)
+    val takes = (kind: Class[_]) => kind.isPrimitive || value.forall(kind.isInstance(_))
+    val found = stage.getClass.getMethods.filter { m =>
+      m.getName == method && m.getParameterCount == value.size && m.getParameterTypes.forall(takes)
+    }
     assert(found.nonEmpty, s"${stage.getClass.getSimpleName} has no $method")
     try found.head.invoke(stage, value.map(_.asInstanceOf[AnyRef]).toSeq: _*)
     catch { case error: InvocationTargetException => throw error.getCause }

@@ -30,7 +30,7 @@ private[sparkdl] final class Graphs(session: SparkSession) {
     try {
       val place = new HadoopPath(path)
       val system = place.getFileSystem(session.sparkContext.hadoopConfiguration)
-      if (system.getScheme == "file") use(Paths.get(system.makeQualified(place).toUri.getPath))
+      if (system.getUri.getScheme == "file") use(Paths.get(system.makeQualified(place).toUri.getPath))
       else
         cache.inOwnFolder("graphs") { folder =>
           copy(system, place, folder)
