@@ -9,8 +9,20 @@ import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegerType, LongType, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    ByteType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    ShortType,
+    StringType,
+    StructType,
+)
 
+import graph_models
 from sparkdl import SparkDLValueError, TFInputGraph, TFTransformer
 
 tf = pytest.importorskip("tensorflow")
@@ -190,3 +202,93 @@ def test_columns_of_plain_numbers(spark):
     doubles = spark.createDataFrame([(1.5,)], StructType().add("x", DoubleType()))
     with pytest.raises(SparkDLValueError, match="cast the column to int, or set castInputs"):
         result.transform(doubles)
+
+
+SPARK = {
+    "bool": BooleanType(),
+    "float16": FloatType(),
+    "float32": FloatType(),
+    "float64": DoubleType(),
+    "int8": ByteType(),
+    "int16": ShortType(),
+    "int32": IntegerType(),
+    "int64": LongType(),
+    "uint8": ShortType(),
+    "object": StringType(),
+}
+
+
+@pytest.mark.parametrize("name", graph_models.MODELS)
+def test_saved_models_of_every_kind_give_what_tensorflow_gives(spark, tmp_path, name):
+    save, feeds = graph_models.MODELS[name]
+    save(tmp_path / "model")
+    served = tf.saved_model.load(str(tmp_path / "model")).signatures[graph_models.SERVING]
+    expected = served(**{key: tf.constant(value) for key, value in feeds.items()})
+    graph = TFInputGraph.fromSavedModelWithSignature(str(tmp_path / "model"))
+    schema = StructType().add("id", "integer")
+    for key, value in feeds.items():
+        kind = SPARK[value.dtype.name]
+        for _ in value.shape[1:]:
+            kind = ArrayType(kind)
+        schema = schema.add(f"in {key}", kind)
+    rows = zip(range(graph_models.ROWS), *(value.tolist() for value in feeds.values()), strict=True)
+    transformer = TFTransformer(
+        tfInputGraph=graph,
+        inputMapping={f"in {key}": key for key in feeds},
+        outputMapping={key: f"out {key}" for key in expected},
+    )
+    # Together, since what some of them give depends on the number of rows.
+    frame = spark.createDataFrame(list(rows), schema).coalesce(1)
+    found = transformer.transform(frame).orderBy("id").collect()
+    for key, value in expected.items():
+        ours, theirs = np.array([row[f"out {key}"] for row in found]), value.numpy()
+        assert ours.shape == theirs.shape
+        if theirs.dtype.kind == "f":
+            tolerance = 1e-6 * np.abs(theirs).max()
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, err_msg=key)
+        elif theirs.dtype == object:
+            assert ours.tolist() == np.vectorize(bytes.decode, otypes=[object])(theirs).tolist()
+        else:
+            np.testing.assert_array_equal(ours, theirs, err_msg=key)
+
+
+def one_column(graph: Any, **params: Any) -> TFTransformer:
+    mappings = {"inputMapping": {"x": "x"}, "outputMapping": {"y": "y"}, "errorCol": "why"}
+    return TFTransformer(tfInputGraph=graph, **mappings | params)
+
+
+def test_numbers_that_the_type_does_not_hold_are_invalid_rows(spark):
+    halves = spark.createDataFrame([(0, [1.5]), (1, [1e6]), (2, [float("inf")])], "id int, x array<float>")
+    rows = one_column(single(spark, tf.float16, [1])).transform(halves).orderBy("id").collect()
+    assert [row["y"] for row in rows] == [[1.5], None, [float("inf")]]
+    assert "a number that float16 does not hold" in rows[1]["why"]
+    whole = spark.createDataFrame([(0, [1]), (1, [300]), (2, [-1])], "id int, x array<smallint>")
+    rows = one_column(single(spark, tf.uint8, [1])).transform(whole).orderBy("id").collect()
+    assert [row["y"] for row in rows] == [[1], None, None]
+    assert "a number that uint8 does not hold" in rows[2]["why"]
+
+
+def test_bytes_feed_texts_and_unsigned_bytes(spark):
+    data = [(0, bytearray(b"ab")), (1, bytearray(b"\xff\x00")), (2, None), (3, bytearray(b"abc"))]
+    frame = spark.createDataFrame(data, "id int, x binary")
+    levels = one_column(single(spark, tf.uint8, [2])).transform(frame).orderBy("id").collect()
+    assert [row["y"] for row in levels] == [[97, 98], [255, 0], None, None]
+    assert "3 numbers, but the input x:0 takes the shape [2]" in levels[3]["why"]
+    texts = one_column(single(spark, tf.string, [])).transform(frame).orderBy("id").collect()
+    assert [row["y"] for row in texts] == ["ab", None, None, "abc"]
+    assert texts[1]["why"] == "a string of the output y:0 is not UTF-8"
+    lengths = one_column(single(spark, tf.string, [], tf.strings.length)).transform(frame)
+    assert [row["y"] for row in lengths.orderBy("id").collect()] == [2, 2, None, 3]
+
+
+def test_texts_are_neither_numbers_nor_in_vectors(spark, runs_no_job):
+    frame = spark.createDataFrame([], "x string, n array<int>")
+    with pytest.raises(SparkDLValueError, match="give a column of numbers"):
+        one_column(single(spark, tf.float32, []), castInputs=True).transform(frame)
+    graph = single(spark, tf.string, [])
+    with pytest.raises(SparkDLValueError, match="is of type string, which no vector holds"):
+        one_column(graph, outputMode="vector").transform(frame)
+    with pytest.raises(SparkDLValueError, match="cast the column to array<string>, or set castInputs"):
+        one_column(graph, inputMapping={"n": "x"}).transform(frame)
+    with pytest.raises(SparkDLValueError, match="cast the column to string first"):
+        one_column(graph, inputMapping={"n": "x"}, castInputs=True).transform(frame)

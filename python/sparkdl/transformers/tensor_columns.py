@@ -25,12 +25,17 @@ from sparkdl.exceptions import SparkDLValueError
 
 _WHOLE = (ByteType, ShortType, IntegerType, LongType)
 _BROKEN = (FloatType, DoubleType)
+_TEXTS = (StringType, BinaryType)
 _TYPES: dict[str, DataType] = {
     "bool": BooleanType(),
+    "float16": FloatType(),
     "float32": FloatType(),
     "float64": DoubleType(),
+    "int8": ByteType(),
+    "int16": ShortType(),
     "int32": IntegerType(),
     "int64": LongType(),
+    "string": StringType(),
     "uint8": ShortType(),
 }
 
@@ -42,14 +47,19 @@ def check_fits(column: str, kind: DataType, tensor: Tensor, model: str) -> None:
         f"Column {column} is of type {kind.simpleString()}, but the input {tensor.name} of the model {model} "
         f"takes numbers of shape {tensor.sides()} and type {tensor.dtype}"
     )
-    if not isinstance(element, (BooleanType, *_WHOLE, *_BROKEN)):
+    if tensor.dtype == "uint8" and tensor.shape and isinstance(kind, BinaryType):
+        return
+    if tensor.dtype == "string":
+        if not isinstance(element, _TEXTS):
+            raise SparkDLValueError(f"{takes}: cast the column to string first.")
+    elif not isinstance(element, (BooleanType, *_WHOLE, *_BROKEN)):
         raise SparkDLValueError(f"{takes}: give a column of numbers, of arrays of numbers, or of vectors.")
     rank = len(tensor.shape)
     if depth not in (1, rank) and not (depth == 0 and tensor.shape == (1,)):
         raise SparkDLValueError(f"{takes}: give {_needed(tensor)}.")
     if tensor.dtype == "bool" and not isinstance(element, BooleanType):
         raise SparkDLValueError(f"{takes}: cast the column to boolean first.")
-    if tensor.dtype in ("int32", "int64", "uint8") and isinstance(element, _BROKEN):
+    if tensor.dtype in ("int8", "int16", "int32", "int64", "uint8") and isinstance(element, _BROKEN):
         raise SparkDLValueError(f"{takes}: cast the column to whole numbers first.")
 
 
@@ -100,6 +110,16 @@ def _needed(tensor: Tensor) -> str:
         return "a plain number, or an array of one"
     rank = len(tensor.shape)
     return "an array of numbers" if rank == 1 else f"arrays nested {rank} deep, or one flat array"
+
+
+def check_mode(outputs: list[Tensor], mode: str, model: str) -> None:
+    """Refuses texts where vectors are wanted."""
+    for tensor in outputs:
+        if mode == "vector" and tensor.dtype == "string":
+            raise SparkDLValueError(
+                f"The output {tensor.name} of the model {model} is of type string, which no vector holds: set "
+                'outputMode to "array".'
+            )
 
 
 def output_field(name: str, mode: str, tensor: Tensor) -> StructField:

@@ -61,6 +61,7 @@ class TensorStage(ModelStage, params.HasTensorOutputMode, params.HasHandleInvali
             self._check_fits(name, columns.found(schema, name), tensor, model)
         outputs = self._taken(given, model)
         mode = self.getOutputMode()
+        tensor_columns.check_mode(outputs, mode, model)
         names = zip(self._outputs(), outputs, strict=True)
         options: dict[str, Any] = {
             "task": "tensors",

@@ -152,6 +152,7 @@ class TFImageTransformer(
         self._check_input(inputs, model)
         outputs = self._taken(known, model)
         mode = self.getOutputMode()
+        tensor_columns.check_mode(outputs, mode, model)
         for tensor in outputs:
             _check_output(tensor, mode, model)
         height, width = self.getInputSize() if self.isSet(self.inputSize) else (0, 0)
@@ -259,8 +260,6 @@ class TFImageTransformer(
 
 def _check_output(tensor: Tensor, mode: str, model: str) -> None:
     about = f"The output {tensor.name} of the graph {model} has the shape {tensor.sides()} and the type"
-    if mode == "vector" and tensor.dtype == "string":
-        raise SparkDLValueError(f'{about} string, which no vector holds: set outputMode to "array".')
     is_picture = len(tensor.shape) == 3 and tensor.shape[2] in (None, 1, 3, 4)
     if mode == "image" and not (is_picture and tensor.dtype in ("float32", "uint8")):
         raise SparkDLValueError(

@@ -5,13 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array, Int8Array, Int32Array, ListArray, StructArray,
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array, Int8Array, Int32Array, LargeListArray,
+    ListArray, PrimitiveArray, StructArray, UInt8Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, Int8Type, Int32Type, Int64Type, UInt8Type,
+    DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    UInt8Type,
 };
+use arrow::error::ArrowError;
+use half::f16;
 
 use crate::values::{Dtype, MAX_VALUES, Port, Values};
 use crate::{Error, ErrorKind, Result};
@@ -64,10 +68,16 @@ impl Level {
 }
 
 impl Feed {
-    /// Takes numbers, booleans, lists of them of any depth, or MLlib vectors; anything else is kind `InvalidBatch`.
+    /// Takes numbers, booleans, texts and bytes, lists of them of any depth, or MLlib vectors, as they fit the input; anything else
+    /// is kind `InvalidBatch`.
     pub(crate) fn try_new(port: &Port, column: &ArrayRef) -> Result<Feed> {
         let (column, misfits) = match column.data_type() {
-            kind if is_vector(kind) => dense(port, column.as_struct()),
+            kind if is_vector(kind) && port.dtype != Dtype::String => dense(port, column.as_struct()),
+            DataType::Binary | DataType::LargeBinary
+                if port.dtype == Dtype::Uint8 && !port.shape.is_empty() =>
+            {
+                (bytes_as_list(port, column)?, Misfits::new())
+            }
             _ => (column.clone(), Misfits::new()),
         };
         let length = column.len();
@@ -81,9 +91,8 @@ impl Feed {
         let whole = levels.iter().fold(0..length, |lists, level| level.entries(&lists));
         // A batch may be a slice of a larger one: only its own numbers are converted.
         let given = array.slice(whole.start, whole.len());
-        let options = CastOptions { safe: true, ..CastOptions::default() };
-        let numbers = cast_with_options(&given, &arrow_type(port.dtype), &options)
-            .map_err(|e| refused(port, column.data_type()).with_source(e))?;
+        let numbers =
+            converted(&given, port.dtype).map_err(|e| refused(port, column.data_type()).with_source(e))?;
         Ok(Feed { port: port.clone(), rows, levels, base: whole.start, numbers, given, misfits })
     }
 
@@ -175,6 +184,14 @@ impl Feed {
             }};
         }
         match tensor {
+            Values::Float16(tensor) => copy!(tensor, Float16Type),
+            Values::Int8(tensor) => copy!(tensor, Int8Type),
+            Values::Int16(tensor) => copy!(tensor, Int16Type),
+            Values::String(texts) => {
+                let given = self.numbers.as_binary::<i64>();
+                let indices = rows.flat_map(|row| row.numbers.clone());
+                indices.enumerate().for_each(|(slot, index)| texts.set(slot, given.value(index)));
+            }
             Values::Float32(tensor) => copy!(tensor, Float32Type),
             Values::Float64(tensor) => copy!(tensor, Float64Type),
             Values::Int32(tensor) => copy!(tensor, Int32Type),
@@ -208,8 +225,37 @@ fn list(array: &ArrayRef) -> Option<(Level, ArrayRef)> {
     }
 }
 
+/// Values of the input's type; what does not fit it is null.
+fn converted(given: &ArrayRef, dtype: Dtype) -> std::result::Result<ArrayRef, ArrowError> {
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let array = cast_with_options(given, &arrow_type(dtype), &options)?;
+    if dtype != Dtype::Float16 {
+        return Ok(array);
+    }
+    // A finite number that is infinite as a half does not fit.
+    let half = |value: f64| Some(f16::from_f64(value)).filter(|half| half.is_finite() || !value.is_finite());
+    let numbers = array.as_primitive::<Float64Type>().iter();
+    Ok(Arc::new(numbers.map(|value| value.and_then(half)).collect::<PrimitiveArray<Float16Type>>()))
+}
+
+/// A column of bytes as one of lists of numbers from 0 to 255.
+fn bytes_as_list(port: &Port, column: &ArrayRef) -> Result<ArrayRef> {
+    let large = cast_with_options(column, &DataType::LargeBinary, &CastOptions::default())
+        .map_err(|e| refused(port, column.data_type()).with_source(e))?;
+    let (offsets, bytes, nulls) = large.as_binary::<i64>().clone().into_parts();
+    let numbers = Arc::new(UInt8Array::new(bytes.into(), None));
+    let item = Arc::new(Field::new("item", DataType::UInt8, false));
+    Ok(Arc::new(LargeListArray::new(item, offsets, numbers, nulls)))
+}
+
+/// What a column's values are cast to.
 fn arrow_type(dtype: Dtype) -> DataType {
     match dtype {
+        // On the way to halves.
+        Dtype::Float16 => DataType::Float64,
+        Dtype::Int8 => DataType::Int8,
+        Dtype::Int16 => DataType::Int16,
+        Dtype::String => DataType::LargeBinary,
         Dtype::Float32 => DataType::Float32,
         Dtype::Float64 => DataType::Float64,
         Dtype::Int32 => DataType::Int32,
@@ -222,8 +268,15 @@ fn arrow_type(dtype: Dtype) -> DataType {
 fn check_type(port: &Port, column: &DataType, number: &DataType, depth: usize) -> Result<()> {
     let number_fits = match port.dtype {
         Dtype::Bool => *number == DataType::Boolean,
-        Dtype::Float32 | Dtype::Float64 => number.is_numeric() || *number == DataType::Boolean,
-        Dtype::Int32 | Dtype::Int64 | Dtype::Uint8 => number.is_integer() || *number == DataType::Boolean,
+        Dtype::Float16 | Dtype::Float32 | Dtype::Float64 => {
+            number.is_numeric() || *number == DataType::Boolean
+        }
+        Dtype::Int8 | Dtype::Int16 | Dtype::Int32 | Dtype::Int64 | Dtype::Uint8 => {
+            number.is_integer() || *number == DataType::Boolean
+        }
+        Dtype::String => {
+            matches!(number, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
+        }
     };
     let depth_fits = match port.shape.as_slice() {
         [] | [None | Some(1)] => depth <= 1,
@@ -234,17 +287,19 @@ fn check_type(port: &Port, column: &DataType, number: &DataType, depth: usize) -
 
 fn refused(port: &Port, column: &DataType) -> Error {
     let Port { name, dtype, shape } = port;
+    let (values, or_vectors) =
+        if *dtype == Dtype::String { ("texts", "") } else { ("numbers", " or vectors") };
     let takes = match shape.len() {
-        0 => "single numbers, or arrays of one".to_owned(),
-        1 => "arrays or vectors".to_owned(),
-        rank => format!("arrays nested {rank} deep, or flat arrays or vectors"),
+        0 => format!("single {values}, or arrays of one"),
+        1 => format!("arrays{or_vectors}"),
+        rank => format!("arrays nested {rank} deep, or flat arrays{or_vectors}"),
     };
     let shape = port.shown_shape();
     Error::new(
         ErrorKind::InvalidBatch,
         format!(
             "The column for the input {name} is of type {column}, but the input is {dtype} of shape {shape}: it takes {takes} \
-             of such numbers."
+             of such {values}."
         ),
     )
 }

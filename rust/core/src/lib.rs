@@ -26,6 +26,7 @@ mod summands;
 mod task;
 mod tensor;
 mod tensors;
+mod texts;
 mod values;
 mod weights;
 

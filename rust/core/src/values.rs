@@ -3,35 +3,57 @@
 use std::fmt;
 
 use bytes::Bytes;
+use half::f16;
 use serde::{Deserialize, Deserializer, de};
 use tensorflow::{DataType, FetchToken, Operation, SessionRunArgs, Tensor, TensorType};
 
-use crate::graph::proto::{DT_BOOL, DT_DOUBLE, DT_FLOAT, DT_INT32, DT_INT64, DT_UINT8};
+use crate::graph::proto::{
+    DT_BOOL, DT_DOUBLE, DT_FLOAT, DT_HALF, DT_INT8, DT_INT16, DT_INT32, DT_INT64, DT_STRING, DT_UINT8,
+};
+use crate::texts::{Text, Texts};
 
-/// The type of a tensor's numbers.
+/// The type of a tensor's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Dtype {
+    Float16,
     Float32,
     Float64,
+    Int8,
+    Int16,
     Int32,
     Int64,
     Uint8,
     Bool,
+    String,
 }
 
 impl Dtype {
-    pub(crate) const ALL: [Dtype; 6] =
-        [Dtype::Bool, Dtype::Float32, Dtype::Float64, Dtype::Int32, Dtype::Int64, Dtype::Uint8];
+    pub(crate) const ALL: [Dtype; 10] = [
+        Dtype::Bool,
+        Dtype::Float16,
+        Dtype::Float32,
+        Dtype::Float64,
+        Dtype::Int8,
+        Dtype::Int16,
+        Dtype::Int32,
+        Dtype::Int64,
+        Dtype::String,
+        Dtype::Uint8,
+    ];
 
     /// As Keras and TensorFlow spell it.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Dtype::Float16 => "float16",
             Dtype::Float32 => "float32",
             Dtype::Float64 => "float64",
+            Dtype::Int8 => "int8",
+            Dtype::Int16 => "int16",
             Dtype::Int32 => "int32",
             Dtype::Int64 => "int64",
             Dtype::Uint8 => "uint8",
             Dtype::Bool => "bool",
+            Dtype::String => "string",
         }
     }
 
@@ -42,12 +64,16 @@ impl Dtype {
     /// The number of a `DataType` in a graph.
     pub(crate) fn number(self) -> i64 {
         match self {
+            Dtype::Float16 => DT_HALF,
             Dtype::Float32 => DT_FLOAT,
             Dtype::Float64 => DT_DOUBLE,
+            Dtype::Int8 => DT_INT8,
+            Dtype::Int16 => DT_INT16,
             Dtype::Int32 => DT_INT32,
             Dtype::Uint8 => DT_UINT8,
             Dtype::Int64 => DT_INT64,
             Dtype::Bool => DT_BOOL,
+            Dtype::String => DT_STRING,
         }
     }
 
@@ -57,21 +83,27 @@ impl Dtype {
 
     pub(crate) fn tensorflow(self) -> DataType {
         match self {
+            Dtype::Float16 => DataType::Half,
             Dtype::Float32 => DataType::Float,
             Dtype::Float64 => DataType::Double,
+            Dtype::Int8 => DataType::Int8,
+            Dtype::Int16 => DataType::Int16,
             Dtype::Int32 => DataType::Int32,
             Dtype::Int64 => DataType::Int64,
             Dtype::Uint8 => DataType::UInt8,
             Dtype::Bool => DataType::Bool,
+            Dtype::String => DataType::String,
         }
     }
 
-    /// Bytes of one number.
+    /// Bytes of one value; of a text, those besides its content.
     pub(crate) fn size(self) -> usize {
         match self {
+            Dtype::String => size_of::<Text>(),
             Dtype::Float64 | Dtype::Int64 => 8,
             Dtype::Float32 | Dtype::Int32 => 4,
-            Dtype::Uint8 | Dtype::Bool => 1,
+            Dtype::Float16 | Dtype::Int16 => 2,
+            Dtype::Int8 | Dtype::Uint8 | Dtype::Bool => 1,
         }
     }
 }
@@ -126,21 +158,32 @@ pub(crate) fn shown_sides(sides: &[Option<usize>]) -> String {
 /// By how much numbers may differ, beside the largest, that were summed in another order.
 const ROUNDING: f32 = 1e-4;
 
-/// A tensor, by the type of its numbers.
+/// A tensor, by the type of its values.
 #[derive(Debug)]
 pub(crate) enum Values {
+    Float16(Tensor<f16>),
     Float32(Tensor<f32>),
     Float64(Tensor<f64>),
+    Int8(Tensor<i8>),
+    Int16(Tensor<i16>),
     Int32(Tensor<i32>),
     Int64(Tensor<i64>),
     Uint8(Tensor<u8>),
     Bool(Tensor<bool>),
+    String(Texts),
 }
 
 /// The same for a tensor of any type.
 macro_rules! each {
     ($values:expr, $tensor:ident => $body:expr) => {
         match $values {
+            Values::Float16($tensor) => $body,
+            Values::Int8($tensor) => $body,
+            Values::Int16($tensor) => $body,
+            Values::String(texts) => {
+                let $tensor = texts.tensor();
+                $body
+            }
             Values::Float32($tensor) => $body,
             Values::Float64($tensor) => $body,
             Values::Int32($tensor) => $body,
@@ -152,9 +195,13 @@ macro_rules! each {
 }
 
 impl Values {
-    /// Zeros.
+    /// Zeros, or empty texts.
     pub(crate) fn new(dtype: Dtype, dims: &[u64]) -> Values {
         match dtype {
+            Dtype::Float16 => Values::Float16(Tensor::new(dims)),
+            Dtype::Int8 => Values::Int8(Tensor::new(dims)),
+            Dtype::Int16 => Values::Int16(Tensor::new(dims)),
+            Dtype::String => Values::String(Texts::new(dims)),
             Dtype::Float32 => Values::Float32(Tensor::new(dims)),
             Dtype::Float64 => Values::Float64(Tensor::new(dims)),
             Dtype::Int32 => Values::Int32(Tensor::new(dims)),
@@ -166,6 +213,10 @@ impl Values {
 
     pub(crate) fn dtype(&self) -> Dtype {
         match self {
+            Values::Float16(_) => Dtype::Float16,
+            Values::Int8(_) => Dtype::Int8,
+            Values::Int16(_) => Dtype::Int16,
+            Values::String(_) => Dtype::String,
             Values::Float32(_) => Dtype::Float32,
             Values::Float64(_) => Dtype::Float64,
             Values::Int32(_) => Dtype::Int32,
@@ -175,9 +226,13 @@ impl Values {
         }
     }
 
-    /// As a graph has them: little-endian.
+    /// As a graph has them: little-endian. A graph has no texts so.
     pub(crate) fn bytes(&self) -> Bytes {
         let bytes: Vec<u8> = match self {
+            Values::Float16(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::Int8(tensor) => tensor.iter().map(|value| value.cast_unsigned()).collect(),
+            Values::Int16(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::String(_) => Vec::new(),
             Values::Float32(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::Float64(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::Int32(tensor) => tensor.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -208,6 +263,19 @@ impl Values {
                 let largest = row.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
                 same(rows, row, |a, b| (a - b).abs() <= f64::from(ROUNDING) * largest)
             }
+            (Values::Float16(rows), Values::Float16(row)) => {
+                let float = |value: &f16| value.to_f32();
+                let largest = row.iter().map(float).fold(0.0_f32, |most, value| most.max(value.abs()));
+                // Of 11 bits.
+                same(rows, row, |a, b| (float(a) - float(b)).abs() <= largest / 512.0)
+            }
+            (Values::Int8(rows), Values::Int8(row)) => same(rows, row, i8::eq),
+            (Values::Int16(rows), Values::Int16(row)) => same(rows, row, i16::eq),
+            (Values::String(rows), Values::String(row)) => {
+                let count = row.len();
+                rows.dims().get(1..) == row.dims().get(1..)
+                    && rows.iter().enumerate().all(|(index, text)| text == row.get(index % count))
+            }
             (Values::Int32(rows), Values::Int32(row)) => same(rows, row, i32::eq),
             (Values::Int64(rows), Values::Int64(row)) => same(rows, row, i64::eq),
             (Values::Uint8(rows), Values::Uint8(row)) => same(rows, row, u8::eq),
@@ -228,6 +296,10 @@ impl Values {
         dtype: Dtype,
     ) -> tensorflow::Result<Values> {
         Ok(match dtype {
+            Dtype::Float16 => Values::Float16(run.fetch(token)?),
+            Dtype::Int8 => Values::Int8(run.fetch(token)?),
+            Dtype::Int16 => Values::Int16(run.fetch(token)?),
+            Dtype::String => Values::String(Texts::copy_of(&run.fetch::<Text>(token)?)),
             Dtype::Float32 => Values::Float32(run.fetch(token)?),
             Dtype::Float64 => Values::Float64(run.fetch(token)?),
             Dtype::Int32 => Values::Int32(run.fetch(token)?),

@@ -227,7 +227,8 @@ impl Source {
             let stored = stored.get(name).ok_or_else(|| {
                 self.refused(&format!("its variable {name} is not restored from the checkpoint"))
             })?;
-            let dtype = node.data_type("dtype").and_then(Dtype::numbered);
+            let dtype =
+                node.data_type("dtype").and_then(Dtype::numbered).filter(|dtype| *dtype != Dtype::String);
             let dtype = dtype.ok_or_else(|| {
                 self.refused(&format!("its variable {name} is of a type that is not built"))
             })?;

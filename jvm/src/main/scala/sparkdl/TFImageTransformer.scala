@@ -112,6 +112,7 @@ final class TFImageTransformer(override val uid: String)
   override private[sparkdl] def checkModel(schema: StructType, manifest: Manifest): Unit = {
     val model = tensors(manifest)
     checkTaken(model)
+    TensorColumns.checkOutputs(fetched(model), outputKind, model)
     fetched(model).foreach(checkGiven(_, model))
   }
 
@@ -213,8 +214,6 @@ final class TFImageTransformer(override val uid: String)
   private def checkGiven(output: TensorSpec, model: TensorManifest): Unit = {
     val about =
       s"The output ${output.name} of the graph ${model.name} has the shape ${output.shownShape} and the type"
-    if (outputKind == OutputKind.Vector && output.dtype == "string")
-      refuse(s"$about string, which no vector holds: set outputMode to \"array\".")
     val isPicture = output.shape.size == 3 && output.shape(2).forall(Set(1, 3, 4)) &&
       TFImageTransformer.pictureTypes(output.dtype)
     if (outputKind == OutputKind.Image && !isPicture)

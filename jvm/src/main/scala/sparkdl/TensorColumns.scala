@@ -81,6 +81,15 @@ private[sparkdl] object TensorColumns {
         s"The model has an input of the type $other, which no column holds.")
   }
 
+  /** Refuses texts where vectors are wanted. */
+  def checkOutputs(outputs: Seq[TensorSpec], kind: OutputKind, model: TensorManifest): Unit =
+    outputs.find(_.dtype == "string").filter(_ => kind == OutputKind.Vector).foreach { output =>
+      refuse(
+        s"The output ${output.name} of the model ${model.name} is of type string, which no vector holds: set outputMode to " +
+          "\"array\"."
+      )
+    }
+
   /** The column type of an output: arrays nested by its shape, of numbers of its type. */
   def outputType(output: TensorSpec): DataType =
     output.shape.foldLeft(numberType(output.dtype))((kind, _) => ArrayType(kind, containsNull = false))

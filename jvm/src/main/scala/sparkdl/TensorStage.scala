@@ -45,6 +45,7 @@ private[sparkdl] trait TensorStage extends ModelTransformer with HasTensorOutput
     fed(model).zip(inputs).foreach { case (input, column) =>
       checkColumn(StageColumns.find(schema, column), input, model)
     }
+    TensorColumns.checkOutputs(fetched(model), outputKind, model)
   }
 
   override private[sparkdl] def taskOptions(manifest: Manifest): Map[String, String] = {

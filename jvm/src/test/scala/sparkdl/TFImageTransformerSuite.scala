@@ -74,8 +74,10 @@ class TFImageTransformerSuite extends KerasFixture {
   }
 
   test("a row without a picture keeps its place, with a reason") {
-    val broken = rows.withColumn("picture", when(col("id") === 1, lit("text".getBytes)).otherwise(
-      when(col("id") =!= 2, col("picture"))))
+    val broken = rows.withColumn(
+      "picture",
+      when(col("id") === 1, lit("text".getBytes)).otherwise(
+        when(col("id") =!= 2, col("picture"))))
     Seq("vector", "array", "image").foreach { mode =>
       val found = stage.setOutputCol("out").setOutputTensor("same").setOutputMode(mode).setErrorCol("why")
         .transform(broken).orderBy("id").collect()
@@ -87,7 +89,8 @@ class TFImageTransformerSuite extends KerasFixture {
   test("what does not fit is refused before a job") {
     def refused(expected: String)(change: TFImageTransformer => TFImageTransformer): Unit =
       assert(refusal(change(stage).transform(rows)).contains(expected))
-    refused("has 4 outputs (edges:0, means:0, brightest:0, same:0): set outputTensor or outputMapping")(identity)
+    refused("has 4 outputs (edges:0, means:0, brightest:0, same:0): set outputTensor or outputMapping")(
+      identity)
     refused("no output edge; the nearest: edges:0")(_.setOutputTensor("edge"))
     refused("no input picture; the nearest: pictures:0")(_.setOutputTensor("same").setInputTensor("picture"))
     refused("the shape [any, any, 3], but channelOrder L has 1: set channelOrder")(

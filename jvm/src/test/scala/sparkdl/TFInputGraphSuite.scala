@@ -24,16 +24,40 @@ class TFInputGraphSuite extends KerasFixture {
   private lazy val y = numbers(wanted.get("y"))
 
   Seq[(String, String, String, () => TFInputGraph)](
-    ("a SavedModel of TensorFlow 1 by tensors", "x", "y", () =>
+    (
+      "a SavedModel of TensorFlow 1 by tensors",
+      "x",
+      "y",
+      () =>
         TFInputGraph.fromSavedModel(graphs("saved1"), Seq("x"), Seq("y"), Seq("cpu", "serve"))),
-    ("a SavedModel of TensorFlow 1 by its signature", "a", "b", () =>
+    (
+      "a SavedModel of TensorFlow 1 by its signature",
+      "a",
+      "b",
+      () =>
         TFInputGraph.fromSavedModelWithSignature(graphs("saved1"), "predict", Seq("serve", "cpu"))),
-    ("a SavedModel of TensorFlow 2", "x", "y", () => TFInputGraph.fromSavedModelWithSignature(graphs("saved2"))),
-    ("a checkpoint by tensors", "x:0", "y:0", () =>
+    (
+      "a SavedModel of TensorFlow 2",
+      "x",
+      "y",
+      () => TFInputGraph.fromSavedModelWithSignature(graphs("saved2"))),
+    (
+      "a checkpoint by tensors",
+      "x:0",
+      "y:0",
+      () =>
         TFInputGraph.fromCheckpoint(graphs("checkpoint"), Seq("x:0"), Seq("y"))),
-    ("a checkpoint by its file", "x", "y", () =>
+    (
+      "a checkpoint by its file",
+      "x",
+      "y",
+      () =>
         TFInputGraph.fromCheckpoint(graphs("checkpoint/model-3.meta"), Seq("x"), Seq("y"))),
-    ("a checkpoint by a signature", "a", "b", () =>
+    (
+      "a checkpoint by a signature",
+      "a",
+      "b",
+      () =>
         TFInputGraph.fromCheckpointWithSignature(graphs("checkpoint"), "predict"))
   ).foreach { case (name, input, output, read) =>
     test(s"$name gives what TensorFlow gives") {
@@ -64,15 +88,20 @@ class TFInputGraphSuite extends KerasFixture {
     val graph = TFInputGraph.fromCheckpointWithSignature(graphs("checkpoint"), "predict")
     assert(graph.translateInputMapping(Map("column" -> "a")) === Map("column" -> "x:0"))
     assert(graph.translateOutputMapping(Map("b" -> "column")) === Map("y:0" -> "column"))
-    assert(said(graph.translateInputMapping(Map("column" -> "q"))).endsWith("has no input q; the nearest: a."))
+    assert(
+      said(graph.translateInputMapping(Map("column" -> "q"))).endsWith("has no input q; the nearest: a."))
   }
 
   test("graphs come from any Hadoop file system, folders and checkpoints too") {
     hadoop.set("fs.watched.impl", classOf[WatchedFileSystem].getName)
     val folder = newFolder()
     Seq("several.pb", "saved2", "checkpoint").foreach { name =>
-      FileUtil.copy(graph(name).toFile, new HadoopPath(folder.toString).getFileSystem(hadoop),
-        new HadoopPath(folder.toString, name), false, hadoop)
+      FileUtil.copy(
+        graph(name).toFile,
+        new HadoopPath(folder.toString).getFileSystem(hadoop),
+        new HadoopPath(folder.toString, name),
+        false,
+        hadoop)
     }
     def remote(name: String) = s"watched:${folder.resolve(name)}"
     assertClose(scored(TFInputGraph.fromSavedModelWithSignature(remote("saved2")), "x", "y"), y)

@@ -59,7 +59,8 @@ class TFTransformerSuite extends KerasFixture {
       "float32: cast the column to array<float>, or set castInputs.")
     check(stage.setCastInputs(true).transform(doubles))
     val ints = rows.withColumn("y", col("y").cast("array<array<int>>"))
-    assert(refusal(stage.transform(ints)).contains("cast the column to array<array<bigint>>, or set castInputs"))
+    assert(
+      refusal(stage.transform(ints)).contains("cast the column to array<array<bigint>>, or set castInputs"))
     val texts = rows.withColumn("x", lit("text"))
     assert(refusal(stage.setCastInputs(true).transform(texts)).contains("give a column of numbers"))
   }
