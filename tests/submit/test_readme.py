@@ -85,6 +85,8 @@ def test_the_readme_shows_every_feature_in_both_languages() -> None:
             "DeepImagePredictor",
             "KerasTransformer",
             "KerasImageFileTransformer",
+            "TFTransformer",
+            "TFImageTransformer",
         )
         for word in (*stages, "Pipeline", "readImages", "load("):
             assert word in text, f"the README has no {language} snippet with {word}"

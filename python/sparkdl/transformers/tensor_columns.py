@@ -117,8 +117,8 @@ def check_mode(outputs: list[Tensor], mode: str, model: str) -> None:
     for tensor in outputs:
         if mode == "vector" and tensor.dtype == "string":
             raise SparkDLValueError(
-                f"The output {tensor.name} of the model {model} is of type string, which no vector holds: set "
-                'outputMode to "array".'
+                f"The output {tensor.name} of the model {model} is of type string, which no vector holds: "
+                'set outputMode to "array".'
             )
 
 
