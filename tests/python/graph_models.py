@@ -105,11 +105,60 @@ INPUT = keras.Input
 L = keras.layers
 TEXTS = ["a", "Größe", "", "two words", "日本語 text", "zebra"]
 TEXT = ([], tf.string)
+LINE_NUMBER = tf.lookup.TextFileIndex.LINE_NUMBER
 
 
 def texts(*shape: int) -> npt.NDArray[Any]:
     chosen = np.random.default_rng(7).integers(0, len(TEXTS), (ROWS, *shape))
     return np.array(TEXTS, object)[chosen]
+
+
+def table() -> Any:
+    values = tf.lookup.KeyValueTensorInitializer(tf.constant([1, 2], tf.int64), tf.constant([5, 6], tf.int64))
+    return tf.lookup.StaticHashTable(values, -1)
+
+
+def looked_up(given: dict[str, Any], x: Any) -> dict[str, Any]:
+    return {"y": given["table"].lookup(x)}
+
+
+def vocabulary(folder: Path) -> str:
+    file = folder.parent / "vocabulary.txt"
+    file.write_text("\n".join(text for text in TEXTS if text) + "\n")
+    return str(file)
+
+
+def from_file(folder: Path) -> None:
+    """Words to numbers and back; the file is an asset of the model and gone afterwards."""
+    file, whole_line, number = vocabulary(folder), tf.lookup.TextFileIndex.WHOLE_LINE, LINE_NUMBER
+    places = tf.lookup.TextFileInitializer(file, tf.string, whole_line, tf.int64, number)
+    words = tf.lookup.TextFileInitializer(file, tf.int64, number, tf.string, whole_line)
+    tables = {
+        "places": tf.lookup.StaticVocabularyTable(places, 3),
+        "words": tf.lookup.StaticHashTable(words, "?"),
+    }
+
+    def function(given: dict[str, Any], x: Any) -> dict[str, Any]:
+        found = given["places"].lookup(x)
+        return {"places": found, "words": given["words"].lookup(found)}
+
+    saved(tables, function, x=TEXT)(folder)
+    Path(file).unlink()
+
+
+def tf1_table(folder: Path) -> None:
+    file = vocabulary(folder)
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.string, [None], "x")
+        places = tf.lookup.TextFileInitializer(
+            file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, LINE_NUMBER
+        )
+        y = tf.lookup.StaticHashTable(places, -1).lookup(x)
+        session.run(v1.tables_initializer())
+        v1.saved_model.simple_save(
+            session, str(folder), {"x": x}, {"y": y}, legacy_init_op=v1.tables_initializer()
+        )
+    Path(file).unlink()
 
 
 def residual(folder: Path) -> None:
@@ -328,5 +377,8 @@ MODELS: dict[str, tuple[Callable[[Path], None], Arrays]] = {
         exported(INPUT((8, 8, 2), name="x"), L.SeparableConv2D(3, 3), L.ReLU(), L.GlobalAveragePooling2D()),
         {"x": floats(8, 8, 2)},
     ),
+    "a table": (saved({"table": table()}, looked_up, x=([3], tf.int64)), {"x": whole(3, below=4)}),
+    "a table of texts from a file": (from_file, {"x": texts()}),
+    "TensorFlow 1, a table": (tf1_table, {"x": texts()}),
     "residual network": (residual, {"x": floats(8, 8, 4)}),
 }

@@ -6,6 +6,7 @@ Each model is built, saved by TensorFlow, converted by the core and run, in its 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+import graph_models
 from comparison import manifest
 from graph_models import MODELS, SERVING, Model, floats, saved, variable
 from sparkdl import SparkDLError, SparkDLValueError, _engine, _native
 
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
+saved_model_pb2 = pytest.importorskip("tensorflow.core.protobuf.saved_model_pb2")
 
 pytestmark = pytest.mark.once
+
+v1 = tf.compat.v1
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -103,13 +108,25 @@ def counted(given: dict[str, Any], x: Any) -> dict[str, Any]:
     return {"y": x + given["n"].assign_add(1.0)}
 
 
-def looked_up(given: dict[str, Any], x: Any) -> dict[str, Any]:
+def changing(given: dict[str, Any], x: Any) -> dict[str, Any]:
+    given["table"].insert(x[:, 0], x[:, 1])
     return {"y": given["table"].lookup(x)}
 
 
-def table() -> Any:
-    values = tf.lookup.KeyValueTensorInitializer(tf.constant([1, 2], tf.int64), tf.constant([5, 6], tf.int64))
-    return tf.lookup.StaticHashTable(values, -1)
+def from_anywhere(folder: Path) -> None:
+    """A table that is filled from a file of the machine: its path is a constant of the graph."""
+    model, tensor = saved_model_pb2.SavedModel(), None
+    graph_models.from_file(folder)
+    model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    graph = model.meta_graphs[0]
+    for node in graph.graph_def.node:
+        if node.op == "Placeholder" and node.name.startswith("asset_path"):
+            node.op, tensor = "Const", tf.make_tensor_proto("/etc/hostname", tf.string)
+            node.attr.clear()
+            node.attr["dtype"].type = tensor.dtype
+            node.attr["value"].tensor.CopyFrom(tensor)
+    del graph.asset_file_def[:]
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
 
 
 DOUBLE = saved({}, lambda _, x: {"y": x * 2}, x=([3], tf.float32))
@@ -130,12 +147,20 @@ REFUSALS: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"inputs": ["serving_default_z:0"], "outputs": ["y:0"]},
         "nearest to it are serving_default_x",
     ),
-    "assigned": (
-        saved({"n": variable()}, counted, x=ROW),
+    "table that changes": (
+        saved(
+            {"table": tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)},
+            changing,
+            x=([2], tf.int64),
+        ),
         {"signature": SERVING},
-        "AssignAddVariableOp (node ",
+        "is filled while it runs, which is not built",
     ),
-    "table": (saved({"table": table()}, looked_up, x=([3], tf.int64)), {"signature": SERVING}, "its table "),
+    "table of a file elsewhere": (
+        from_anywhere,
+        {"signature": SERVING},
+        "reads a file that is none of its assets",
+    ),
     "files": (
         saved({}, lambda _, x: {"y": tf.io.read_file("/etc/hostname") + tf.as_string(x)}, x=ROW),
         {"signature": SERVING},
@@ -153,6 +178,70 @@ REFUSALS: dict[str, tuple[Any, dict[str, Any], str]] = {
 def test_what_cannot_be_used_is_refused_by_name(name, tmp_path):
     save, choices, expected = REFUSALS[name]
     assert expected in refusal(tmp_path, save, **choices)
+
+
+def test_variables_that_runs_change_stay_variables_and_say_so(tmp_path, caplog):
+    saved({"n": tf.Variable(5.0)}, counted, x=ROW)(tmp_path / "model")
+    with caplog.at_level("WARNING", "sparkdl"):
+        _engine.convert_graph(tmp_path / "model", tmp_path / "b.sparkdl", signature=SERVING)
+    assert "stay variables, of each process that runs it: AssignAddVariableOp (node " in caplog.text
+    feeds = {"x": floats(3)}
+    assert_equal(run(tmp_path / "b.sparkdl", feeds), {"y": floats(3) + 6})
+
+
+def test_a_placeholder_with_a_default_is_fed_or_left(tmp_path):
+    graph = tf.Graph()
+    with graph.as_default():
+        x = v1.placeholder(tf.float32, [None, 3], "x")
+        factor = v1.placeholder_with_default(tf.constant([2.0]), [None], "factor")
+        tf.multiply(x, factor[:, None], name="y")
+    (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    both = {"x:0": floats(3), "factor:0": floats()}
+    for feeds, expected in (({"x:0": floats(3)}, floats(3) * 2), (both, floats(3) * floats()[:, None])):
+        bundle = tmp_path / f"{len(feeds)}.sparkdl"
+        _engine.convert_graph(tmp_path / "graph.pb", bundle, inputs=list(feeds), outputs=["y:0"])
+        assert_equal(run(bundle, feeds), {"y:0": expected})
+
+
+def ring(tmp_path: Path) -> None:
+    """A variable whose restored value comes from a ring of operations."""
+    MODELS["one variable"][0](tmp_path)
+    model = saved_model_pb2.SavedModel()
+    model.ParseFromString((tmp_path / "saved_model.pb").read_bytes())
+    for function in model.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "Identity" and node.input[0].startswith("RestoreV2"):
+                node.input[0] = f"{node.name}:output:0"
+    (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
+
+
+def test_a_ring_of_operations_ends(tmp_path):
+    message = refusal(tmp_path, ring, signature=SERVING)
+    assert "is not restored from the checkpoint" in message
+
+
+@pytest.fixture
+def deep_stack():
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def test_functions_nested_without_end_are_left_alone(tmp_path, deep_stack):
+    """Deeper than the converter follows variables into: they stay variables."""
+
+    def deep(given: dict[str, Any], x: Any) -> dict[str, Any]:
+        function = tf.function(lambda y: y * given["w"], autograph=False)
+        for _ in range(70):
+            function = tf.function(lambda y, inner=function: inner(y), autograph=False)
+        return {"y": function(x)}
+
+    saved({"w": variable(3)}, deep, x=ROW)(tmp_path / "model")
+    served = tf.saved_model.load(str(tmp_path / "model")).signatures[SERVING]
+    _engine.convert_graph(tmp_path / "model", tmp_path / "b.sparkdl", signature=SERVING)
+    expected = served(x=tf.constant(floats(3)))["y"].numpy()
+    assert_equal(run(tmp_path / "b.sparkdl", {"x": floats(3)}), {"y": expected})
 
 
 def test_rows_need_an_open_first_dimension(tmp_path):

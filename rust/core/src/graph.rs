@@ -3,7 +3,9 @@
 mod convert;
 mod deny;
 pub(crate) mod freeze;
+pub(crate) mod keep;
 pub(crate) mod proto;
+mod tables;
 pub(crate) mod wire;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +29,12 @@ pub(crate) struct GraphFile {
 /// Where a graph comes from, as errors name it: `the bundle x.sparkdl`.
 #[derive(Debug, Clone)]
 pub(crate) struct Place(String);
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Place {
     pub(crate) fn bundle(shown: &str) -> Place {
@@ -108,7 +116,9 @@ impl GraphFile {
         let (feeds, fetches) = (self.tensors(feeds)?, self.tensors(fetches)?);
         feeds.iter().try_for_each(|feed| self.check_feed(feed))?;
         let nodes = self.needed(&feeds, &fetches)?;
-        deny::check(&nodes, &self.functions, &self.place)?;
+        let purpose =
+            if nodes.iter().any(keep::fills) { deny::Purpose::RunFilled } else { deny::Purpose::Run };
+        deny::check(&nodes, &self.functions, &self.place, purpose)?;
         Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feeds, fetches })
     }
 
@@ -133,7 +143,7 @@ impl GraphFile {
             |names: &[TensorName]| names.iter().map(TensorName::to_string).collect::<Vec<_>>().join(", ");
         let mut reached = HashSet::new();
         let mut open: Vec<&str> = fetches.iter().map(|fetch| fetch.node.as_str()).collect();
-        while let Some(name) = open.pop() {
+        while let Some(name) = open.pop().or_else(|| self.filling(&reached)) {
             let node = self.node(name).ok_or_else(|| {
                 self.refused(&format!("its graph uses the node {name}, which is not there"))
             })?;
@@ -146,9 +156,19 @@ impl GraphFile {
             }
             open.extend(node.inputs.iter().map(|input| input_node(input)));
         }
-        let nodes: Vec<NodeDef> =
-            self.def.nodes.iter().filter(|node| reached.contains(node.name.as_str())).cloned().collect();
-        Ok(nodes)
+        let nodes = self.def.nodes.iter().filter(|node| reached.contains(node.name.as_str()));
+        Ok(nodes.map(|node| fed(node, feeds)).collect())
+    }
+
+    /// An operation not reached yet that fills what is reached.
+    fn filling<'a>(&'a self, reached: &HashSet<&str>) -> Option<&'a str> {
+        let fills = |node: &&NodeDef| {
+            let filled = node.inputs.first().map(|input| input_node(input));
+            keep::fills(node)
+                && !reached.contains(node.name.as_str())
+                && filled.is_some_and(|filled| reached.contains(filled))
+        };
+        self.def.nodes.iter().find(fills).map(|node| node.name.as_str())
     }
 
     /// The nodes behind `fetches`, up to `feeds`, whatever they do.
@@ -178,7 +198,7 @@ impl GraphFile {
 
     fn check_feed(&self, feed: &TensorName) -> Result<()> {
         let Some(node) = self.node(&feed.node) else { return Ok(()) };
-        if node.op != "Placeholder" || feed.index != 0 {
+        if !matches!(node.op.as_str(), "Placeholder" | "PlaceholderWithDefault") || feed.index != 0 {
             return Err(self.refused(&format!("its input {feed} is not a Placeholder but a {}", node.op)));
         }
         Ok(())
@@ -187,6 +207,16 @@ impl GraphFile {
     fn refused(&self, what: &str) -> Error {
         self.place.refused(what)
     }
+}
+
+/// A node as it is where these tensors are fed: a placeholder needs no default then.
+fn fed(node: &NodeDef, feeds: &[TensorName]) -> NodeDef {
+    let mut node = node.clone();
+    if node.op == "PlaceholderWithDefault" && feeds.iter().any(|feed| feed.node == node.name) {
+        "Placeholder".clone_into(&mut node.op);
+        node.inputs.clear();
+    }
+    node
 }
 
 /// The node an input comes from: `^control`, `node`, `node:1`.

@@ -16,6 +16,10 @@ pub(crate) struct MetaGraph {
     pub(crate) signatures: BTreeMap<String, Signature>,
     /// The operation that restores variables (`SaverDef.restore_op_name`); empty where there are none.
     pub(crate) restore: String,
+    /// Operations that fill tables.
+    pub(crate) initialisers: BTreeSet<String>,
+    /// Tensors that hold the path of an asset, and the asset's name.
+    pub(crate) assets: Vec<(String, String)>,
 }
 
 /// Names of tensors by the names that users know (`SignatureDef`).
@@ -55,6 +59,15 @@ impl MetaGraph {
                         graph.restore = restore.value.text()?;
                     }
                 }
+                4 => {
+                    let (key, collection) = pair(field.value.bytes()?)?;
+                    if INITIALISERS.contains(&key.as_str()) {
+                        graph.initialisers.extend(node_list(&collection)?);
+                    } else if key == ASSETS {
+                        graph.assets.extend(listed_assets(&collection)?);
+                    }
+                }
+                6 => graph.assets.extend(asset(field.value.bytes()?)?),
                 5 => {
                     let (key, signature) = pair(field.value.bytes()?)?;
                     graph.signatures.insert(key, Signature::decode(&signature)?);
@@ -64,6 +77,46 @@ impl MetaGraph {
         }
         Some(graph)
     }
+}
+
+/// Collections (`MetaGraphDef.collection_def`) that name operations to run before the model is used.
+const INITIALISERS: [&str; 3] = ["saved_model_main_op", "legacy_init_op", "table_initializer"];
+
+/// The collection of assets of TensorFlow 1.
+const ASSETS: &str = "saved_model_assets";
+
+/// The `AssetFileDef`s in a `CollectionDef.any_list`.
+fn listed_assets(collection: &Bytes) -> Option<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for list in fields(collection)?.iter().filter(|field| field.number == 5) {
+        for any in fields(list.value.bytes()?)?.iter().filter(|field| field.number == 1) {
+            if let Some(value) = last(&fields(any.value.bytes()?)?, 2) {
+                found.extend(asset(value.value.bytes()?)?);
+            }
+        }
+    }
+    Some(found)
+}
+
+/// The tensor of an `AssetFileDef`, and the file's name; nothing where it says neither.
+fn asset(bytes: &Bytes) -> Option<Option<(String, String)>> {
+    let asset = fields(bytes)?;
+    let info = last(&asset, 1).map_or(Some(Vec::new()), |info| fields(info.value.bytes()?))?;
+    Some(match (last(&info, 1), last(&asset, 2)) {
+        (Some(tensor), Some(file)) => Some((tensor.value.text()?, file.value.text()?)),
+        _ => None,
+    })
+}
+
+/// The names in a `CollectionDef.node_list`.
+fn node_list(collection: &Bytes) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for list in fields(collection)?.iter().filter(|field| field.number == 1) {
+        for name in fields(list.value.bytes()?)?.iter().filter(|field| field.number == 1) {
+            names.push(name.value.text()?);
+        }
+    }
+    Some(names)
 }
 
 impl Signature {

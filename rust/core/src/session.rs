@@ -9,7 +9,7 @@ use tensorflow::{
 };
 
 use crate::graph::proto::GraphDef;
-use crate::graph::{Closure, TensorName};
+use crate::graph::{Closure, TensorName, input_node, keep};
 use crate::optimized;
 use crate::values::{Dtype, Port, Values};
 use crate::weights::{self, MappedWeights};
@@ -73,12 +73,16 @@ impl Session {
         shown: &str,
     ) -> Result<Session> {
         let mut closure = read()?;
+        let fills: Vec<String> =
+            closure.def.nodes.iter().filter(|node| keep::fills(node)).map(|node| node.name.clone()).collect();
         // For a GPU weights would cross over in every run.
         if !runs_on_cpu_only() {
-            return Session::over(closure, ports, &[&THREADS[..], &UNTRACED].concat(), &[], shown);
+            return Session::over(closure, ports, &[&THREADS[..], &UNTRACED].concat(), &fills, shown);
         }
         let has_sums = summands::may_be_fused(&closure.def);
-        if has_sums || weights::bytes_of_kernels(&closure.def) >= LARGE_KERNELS {
+        let is_worth_it = has_sums || weights::bytes_of_kernels(&closure.def) >= LARGE_KERNELS;
+        // What is filled is not in the graph that comes out of the optimizer.
+        if is_worth_it && fills.is_empty() {
             match optimized::session(closure, ports, usual_rows, shown) {
                 Ok(session) => return Ok(session),
                 Err(error) => log::info!("{shown} runs as TensorFlow optimizes it: {}", error.report()),
@@ -89,7 +93,8 @@ impl Session {
         summands::protect(&mut def);
         summands::protect_functions(&mut def);
         let weights = weights::map(&mut def, false);
-        let fill = weights::hold(&mut def);
+        let mut fill = weights::hold(&mut def);
+        fill.extend(fills);
         let config = [&THREADS[..], &UNTRACED, &CPU_OPTIMIZERS].concat();
         let session = Session::over(Closure { def, feeds, fetches }, ports, &config, &fill, shown)?;
         Ok(session.reading(&weights))
@@ -101,15 +106,28 @@ impl Session {
         self
     }
 
-    /// What a graph without inputs gives.
+    /// What a graph gives once, after some operations have run.
     pub(crate) fn once(
         def: &GraphDef,
+        before: &[String],
+        feeds: &[(TensorName, Values)],
         fetches: &[TensorName],
         dtypes: &[Dtype],
     ) -> std::result::Result<Vec<Values>, tensorflow::Status> {
         let mut graph = Graph::new();
         graph.import_graph_def(&def.encode(), &ImportGraphDefOptions::new())?;
         let session = open(&graph, &THREADS)?;
+        if !before.is_empty() {
+            let mut run = SessionRunArgs::new();
+            for (tensor, values) in feeds {
+                let operation = graph.operation_by_name_required(&tensor.node)?;
+                values.feed(&mut run, &operation, i32::try_from(tensor.index).unwrap_or(0));
+            }
+            for name in before {
+                run.add_target(&graph.operation_by_name_required(input_node(name))?);
+            }
+            session.run(&mut run)?;
+        }
         let mut run = SessionRunArgs::new();
         let request = |fetch: &TensorName| {
             let operation = graph.operation_by_name_required(&fetch.node)?;

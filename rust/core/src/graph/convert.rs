@@ -1,13 +1,15 @@
 //! Graphs and SavedModels to bundles.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tensorflow::{Graph, ImportGraphDefOptions};
 
 use super::freeze::{self, Variables};
+use super::keep;
 use super::proto::{GraphDef, NodeDef, Tensor};
+use super::tables::{self, Initialisers};
 use super::{GraphFile, NO_GRAPH, Place, TensorName};
 use crate::bundle::{self, TENSORS_VERSION, hex_sha256};
 use crate::options::GraphOptions;
@@ -19,6 +21,7 @@ use crate::{Error, Options, Result, runtime};
 /// A SavedModel's file and the start of the names of its checkpoint.
 const SAVED_MODEL: &str = "saved_model.pb";
 const VARIABLES: &str = "variables/variables";
+const ASSETS: &str = "assets";
 
 /// Of a folder of checkpoints: the file that names the latest, and the end of the name of a checkpoint's graph.
 const CHECKPOINTS: &str = "checkpoint";
@@ -42,14 +45,23 @@ pub fn convert(options: &Options) -> Result<()> {
     let (feeds, fetches) = (tensors(inputs), tensors(outputs));
     let whole = GraphFile::new(def.clone(), source.place.clone())?;
     let nodes = whole.behind(&feeds, &fetches)?;
-    if let Some(table) = nodes.iter().find(|node| is_table(node)) {
+    if let Some(table) = nodes.iter().find(|node| tables::is_mutable(node)) {
         let what =
-            format!("its table {} ({}) must be filled first, which is not built", table.name, table.op);
+            format!("its table {} ({}) is filled while it runs, which is not built", table.name, table.op);
         return Err(source.refused(&what));
     }
+    let found: Vec<NodeDef> = nodes.iter().filter(|node| tables::is_table(node)).cloned().collect();
+    let fills = tables::fills(&whole, &found, &source.initialisers)?;
     let variables = source.variables(&nodes)?;
-    let frozen = freeze::freeze(GraphDef { nodes, rest: def.rest.clone() }, variables)
-        .map_err(|kept| source.refused(&format!("{kept} has to change a variable while it runs")))?;
+    let needed = GraphDef { nodes, rest: def.rest.clone() };
+    let mut frozen = freeze::freeze(needed.clone(), variables.clone()).unwrap_or_else(|kept| {
+        let place = &source.place;
+        log::warn!(
+            "The variables of {place} stay variables, of each process that runs it: {kept} has to change one."
+        );
+        keep::variables(needed, &variables)
+    });
+    frozen.nodes.extend(fills);
     let closure = GraphFile::new(frozen, source.place.clone())?.closure(&feeds, &fetches)?;
     let bytes = closure.def.encode();
     if bytes.len() > MAX_GRAPH_BYTES {
@@ -77,13 +89,6 @@ pub fn convert(options: &Options) -> Result<()> {
         "license": "",
     });
     bundle::write(&options.output, manifest, |into| into.write_all(&bytes))
-}
-
-fn is_table(node: &NodeDef) -> bool {
-    let op = node.op.as_str();
-    op.starts_with("HashTable")
-        || op.starts_with("MutableHashTable")
-        || op.starts_with("MutableDenseHashTable")
 }
 
 /// What a graph lies in.
@@ -136,6 +141,7 @@ struct Source {
     outputs: Named,
     /// The start of the names of the checkpoint's files, and the operation that restores it.
     checkpoint: Option<(String, String)>,
+    initialisers: Initialisers,
     digest: String,
     place: Place,
 }
@@ -157,6 +163,7 @@ impl Source {
             inputs: same(&options.inputs),
             outputs: same(&options.outputs),
             checkpoint: None,
+            initialisers: Initialisers::default(),
             digest: hex_sha256(&bytes),
             place,
         };
@@ -178,6 +185,16 @@ impl Source {
             if !options.signature.is_empty() {
                 source.sign(&meta, &options.signature)?;
             }
+            // A name that leads out of the folder is none of an asset.
+            let is_inside =
+                |file: &str| Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
+            let asset = |(tensor, file): (String, String)| {
+                is_inside(&file).then(|| (tensor, options.file.join(ASSETS).join(file)))
+            };
+            source.initialisers = Initialisers {
+                operations: meta.initialisers.into_iter().collect(),
+                assets: meta.assets.into_iter().filter_map(asset).collect(),
+            };
             source.checkpoint = Some((prefix, meta.restore));
         }
         source.def = GraphDef::decode(&graph).ok_or_else(|| source.refused(NO_GRAPH))?;
@@ -245,7 +262,7 @@ impl Source {
             wanted.iter().map(|(stored, dtype)| (stored.clone(), dtype.number())).collect();
         let (def, tensors) = saved_model::reader(prefix, &numbered);
         let dtypes: Vec<Dtype> = wanted.iter().map(|(_, dtype)| *dtype).collect();
-        let values = Session::once(&def, &tensors, &dtypes)
+        let values = Session::once(&def, &[], &[], &tensors, &dtypes)
             .map_err(|e| self.refused("its variables cannot be read").with_source(e))?;
         Ok(values
             .iter()

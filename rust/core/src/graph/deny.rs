@@ -37,8 +37,23 @@ const DENIED_STARTS: &[&str] = &[
 const DENIED_PARTS: &[&str] =
     &["Queue", "Reader", "Dataset", "Barrier", "Summary", "Checkpoint", "Mutex", "Accumulator"];
 
+/// What operations are to run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Run,
+    /// The same, where variables were filled before.
+    RunFilled,
+    /// To fill tables, once; which files those are read from is checked elsewhere.
+    Initialise,
+}
+
 /// Refuses the first operation that may not run, in `nodes` or in a function that they call.
-pub(super) fn check(nodes: &[NodeDef], functions: &HashMap<String, Function>, from: &Place) -> Result<()> {
+pub(super) fn check(
+    nodes: &[NodeDef],
+    functions: &HashMap<String, Function>,
+    from: &Place,
+    purpose: Purpose,
+) -> Result<()> {
     let mut entered = HashSet::new();
     let mut open: Vec<(&[NodeDef], Option<&str>)> = vec![(nodes, None)];
     while let Some((nodes, inside)) = open.pop() {
@@ -48,7 +63,7 @@ pub(super) fn check(nodes: &[NodeDef], functions: &HashMap<String, Function>, fr
                     inside.map(|function| format!(" in the function {function}")).unwrap_or_default();
                 format!("{} (node {}{function})", node.op, node.name)
             };
-            if let Some(why) = refusal(node) {
+            if let Some(why) = refusal(node, purpose) {
                 return Err(from.refused(&format!("its graph runs {}, {why}", place())));
             }
             let mut called = node.functions().ok_or_else(|| {
@@ -67,8 +82,11 @@ pub(super) fn check(nodes: &[NodeDef], functions: &HashMap<String, Function>, fr
     Ok(())
 }
 
-fn refusal(node: &NodeDef) -> Option<&'static str> {
+fn refusal(node: &NodeDef, purpose: Purpose) -> Option<&'static str> {
     let op = node.op.as_str();
+    if purpose == Purpose::Initialise && op.starts_with("InitializeTableFromTextFile") {
+        return None;
+    }
     let denied = DENIED.contains(&op)
         || DENIED_STARTS.iter().any(|start| op.starts_with(start))
         || DENIED_PARTS.iter().any(|part| op.contains(part));
@@ -81,6 +99,9 @@ fn refusal(node: &NodeDef) -> Option<&'static str> {
         return Some(
             "with EXPLICIT padding, which makes TensorFlow end the process: export it with a Pad before it",
         );
+    }
+    if purpose != Purpose::Run {
+        return None;
     }
     if op.starts_with("Variable") || op == "VarHandleOp" || op == "ReadVariableOp" {
         return Some("which needs variables: freeze the graph (variables to constants) when exporting");

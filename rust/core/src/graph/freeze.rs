@@ -310,6 +310,6 @@ impl Freezer {
     }
 }
 
-fn constant(name: &str, value: &Tensor) -> NodeDef {
+pub(super) fn constant(name: &str, value: &Tensor) -> NodeDef {
     NodeDef::new(name, "Const", &[], [("dtype", type_attr(value.dtype)), ("value", tensor_attr(value))])
 }

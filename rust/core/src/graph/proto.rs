@@ -379,13 +379,13 @@ impl NodeDef {
     }
 
     /// A constant of text: one, or a list.
-    pub(crate) fn texts_constant(name: &str, texts: &[&str], is_list: bool) -> NodeDef {
+    pub(crate) fn texts_constant<T: AsRef<[u8]>>(name: &str, texts: &[T], is_list: bool) -> NodeDef {
         let dims = if is_list { vec![texts.len() as u64] } else { Vec::new() };
         let shape = Tensor::new(DT_STRING, &dims, Bytes::new()).shape;
         let mut tensor = Writer::default();
         tensor.int(1, DT_STRING);
         tensor.bytes(2, &shape);
-        texts.iter().for_each(|text| tensor.bytes(STRINGS, text.as_bytes()));
+        texts.iter().for_each(|text| tensor.bytes(STRINGS, text.as_ref()));
         let mut value = Writer::default();
         value.bytes(8, &tensor.finish());
         NodeDef::new(name, "Const", &[], [("dtype", type_attr(DT_STRING)), ("value", value.finish().into())])
