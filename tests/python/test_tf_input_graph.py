@@ -191,7 +191,10 @@ REFUSALS: dict[str, tuple[Any, str]] = {
         lambda f: TFInputGraph.fromGraphDef(tf1_graph(True)[0].as_graph_def(), ["z"], ["y"]),
         "no tensor z:0; the names nearest to it are ",
     ),
-    "no graph": (lambda f: TFInputGraph.fromGraphDef(b"\x01\x02", ["x"], ["y"]), "not a TensorFlow GraphDef"),
+    "no graph": (
+        lambda f: TFInputGraph.fromGraphDef(b"\x01\x02", ["x"], ["y"]),
+        "the graph that was given: its graph is not a",
+    ),
     "no session": (
         lambda f: TFInputGraph.fromGraph(tf1_graph()[0], None, ["x"], ["y"]),
         "The graph has the variable kernel: give the session it lives in",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import functions as F
@@ -292,3 +293,27 @@ def test_texts_are_neither_numbers_nor_in_vectors(spark, runs_no_job):
         one_column(graph, inputMapping={"n": "x"}).transform(frame)
     with pytest.raises(SparkDLValueError, match="cast the column to string first"):
         one_column(graph, inputMapping={"n": "x"}, castInputs=True).transform(frame)
+
+
+def test_the_published_saved_model_gives_the_top_5_of_keras(spark, shared_data):
+    keras = pytest.importorskip("keras")
+    models, photographs = shared_data / "models", sorted((shared_data / "flowers").glob("*/*.jpg"))[::80]
+    assert len(photographs) > 4
+    pixels = [
+        np.asarray(Image.open(file).convert("RGB").resize((224, 224)), np.float32) / 127.5 - 1
+        for file in photographs
+    ]
+    expected = keras.models.load_model(models / "mobilenet_0.25_224.keras", compile=False).predict(
+        np.stack(pixels), verbose=0
+    )
+    graph = TFInputGraph.fromSavedModelWithSignature(str(models / "mobilenet_0.25_224_savedmodel"))
+    frame = spark.createDataFrame(
+        [(index, picture.ravel().tolist()) for index, picture in enumerate(pixels)], "id int, x array<float>"
+    )
+    (taken,), (given,) = graph.inputs, graph.outputs
+    stage = TFTransformer(
+        tfInputGraph=graph, inputMapping={"x": taken.name}, outputMapping={given.name: "scores"}
+    )
+    for row, scores in zip(stage.transform(frame).orderBy("id").collect(), expected, strict=True):
+        assert np.argsort(row["scores"])[::-1][:5].tolist() == np.argsort(scores)[::-1][:5].tolist()
+        np.testing.assert_allclose(row["scores"], scores, rtol=0, atol=1e-4)

@@ -13,7 +13,7 @@ from typing import Any
 
 from sparkdl import _bundles, _cache, _engine, _shipping
 from sparkdl._tensor import Tensor, nearest, tensors
-from sparkdl.exceptions import SparkDLValueError
+from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 SERVE = "serve"
 """The tag of the graph that TensorFlow and Keras save for use."""
@@ -60,7 +60,7 @@ class TFInputGraph:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "graph.pb"
             file.write_bytes(data)
-            return cls._converted(str(file), inputs=feeds, outputs=fetches)
+            return cls._converted(str(file), "that was given", inputs=feeds, outputs=fetches)
 
     @classmethod
     def fromCheckpoint(
@@ -175,13 +175,17 @@ class TFInputGraph:
         print(self.schemaString(), end="")
 
     @classmethod
-    def _converted(cls, place: str, **choices: Any) -> TFInputGraph:
+    def _converted(cls, place: str, shown: str = "", **choices: Any) -> TFInputGraph:
         """What is read of a file or folder, kept in the cache folder under its own hash."""
         spark = _active()
         stages = _cache.made(_shipping.kept_file(spark, "").parent)
         with _local(place, spark) as local, tempfile.TemporaryDirectory(dir=stages) as folder:
             made = Path(folder) / "made.sparkdl"
-            _engine.convert_graph(local, made, name=_bundles.stem(place), **choices)
+            try:
+                _engine.convert_graph(local, made, name=_bundles.stem(place), **choices)
+            except SparkDLError as error:
+                # A copy is called as the user knows it.
+                raise type(error)(str(error).replace(str(local), shown or place), error.kind) from error
             kept = _shipping.kept_file(spark, _cache.digest(made))
             os.replace(made, kept)
         return cls.fromBundle(str(kept))

@@ -54,4 +54,4 @@ class FileStage(ModelStage, params.HasModelFile):
         return self.isSet(self.modelFile)
 
     def _values_of(self, bundle: Path) -> dict[str, Any]:
-        return {"modelFile": str(bundle)}
+        return {"modelFile": f"file:{bundle}"}

@@ -138,7 +138,7 @@ class PictureStage(
         return self.getModelName() not in supported_models() or self.getWeights() != PUBLISHED
 
     def _values_of(self, bundle: Path) -> dict[str, Any]:
-        return {"modelName": str(bundle), "weights": PUBLISHED}
+        return {"modelName": f"file:{bundle}", "weights": PUBLISHED}
 
 
 def picture_options(stage: Any) -> dict[str, str]:

@@ -45,7 +45,7 @@ def check_fits(column: str, kind: DataType, tensor: Tensor, model: str) -> None:
     depth, element = _nesting(kind)
     takes = (
         f"Column {column} is of type {kind.simpleString()}, but the input {tensor.name} of the model {model} "
-        f"takes numbers of shape {tensor.sides()} and type {tensor.dtype}"
+        f"takes {_values(tensor)} of shape {tensor.sides()} and type {tensor.dtype}"
     )
     if tensor.dtype == "uint8" and tensor.shape and isinstance(kind, BinaryType):
         return
@@ -80,6 +80,8 @@ _SAME: dict[str, tuple[type[DataType], ...]] = {
 def check_same(column: str, kind: DataType, tensor: Tensor, model: str) -> None:
     """Refuses a column whose type is not the one that stands for this input's."""
     depth, element = _nesting(kind)
+    if not isinstance(element, (BooleanType, *_WHOLE, *_BROKEN, *_TEXTS)):
+        return  # What holds no values at all is refused by `check_fits`.
     same = _SAME[tensor.dtype]
     is_vector = isinstance(kind, VectorUDT) and tensor.dtype.startswith("float")
     if isinstance(element, same) or is_vector:
@@ -89,8 +91,8 @@ def check_same(column: str, kind: DataType, tensor: Tensor, model: str) -> None:
         wanted = f"array<{wanted}>"
     raise SparkDLValueError(
         f"Column {column} is of type {kind.simpleString()}, but the input {tensor.name} of the graph {model} "
-        f"takes numbers of shape {tensor.sides()} and type {tensor.dtype}: cast the column to {wanted}, or "
-        "set castInputs."
+        f"takes {_values(tensor)} of shape {tensor.sides()} and type {tensor.dtype}: cast the column to "
+        f"{wanted}, or set castInputs."
     )
 
 
@@ -103,6 +105,10 @@ def _nesting(kind: DataType) -> tuple[int, DataType]:
         # Arrays of vectors are no arrays of numbers.
         return (depth + 1, element) if not isinstance(kind.elementType, VectorUDT) else (0, kind)
     return 0, kind
+
+
+def _values(tensor: Tensor) -> str:
+    return "texts" if tensor.dtype == "string" else "numbers"
 
 
 def _needed(tensor: Tensor) -> str:

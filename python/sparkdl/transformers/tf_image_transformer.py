@@ -252,7 +252,7 @@ class TFImageTransformer(
         return self.isSet(self.graph)
 
     def _values_of(self, bundle: Path) -> dict[str, Any]:
-        return {"graph": str(bundle)}
+        return {"graph": f"file:{bundle}"}
 
     def _is_live(self, value: Any) -> bool:
         return value is not None and not isinstance(value, str)

@@ -138,7 +138,7 @@ class TFTransformer(
         return self.isSet(self.tfInputGraph)
 
     def _values_of(self, bundle: Path) -> dict[str, Any]:
-        return {"tfInputGraph": str(bundle)}
+        return {"tfInputGraph": f"file:{bundle}"}
 
     def _is_live(self, value: Any) -> bool:
         return isinstance(value, TFInputGraph)

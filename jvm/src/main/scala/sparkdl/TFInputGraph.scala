@@ -1,6 +1,6 @@
 package sparkdl
 
-import java.nio.file.Path
+import java.nio.file.{Files, Path}
 
 import org.apache.spark.sql.SparkSession
 
@@ -13,7 +13,7 @@ import sparkdl.ffi.ErrorKind
  * It lies as a bundle in the driver's cache folder; stages that use it carry it to the tasks and save it. Tensors are
  * named `node:0`; `:0` may be left out. The first dimension of each must be open: the rows.
  *
- * @param path of the bundle
+ * @param path of the bundle, as a `file:` URI
  * @param name what messages call it
  */
 final class TFInputGraph private (
@@ -96,8 +96,10 @@ object TFInputGraph {
     of(new Graphs(SparkSession.active).bundle(path, conversion))
 
   private def of(bundle: Path): TFInputGraph =
-    new Bundles(SparkSession.active).resolve(BundleSource.File(bundle.toUri.toString)).manifest match {
-      case TensorManifest(name, inputs, outputs) => new TFInputGraph(bundle.toString, name, inputs, outputs)
+    Manifest.read(Files.newInputStream(bundle), bundle.toString) match {
+      case TensorManifest(name, inputs, outputs) =>
+        // With its scheme, since the file system that Spark takes for others may be remote; as Hadoop spells paths.
+        new TFInputGraph(s"file:${bundle.toAbsolutePath}", name, inputs, outputs)
       case _ =>
         throw ErrorKind.InvalidArgument.exception(
           s"$bundle is a bundle for pictures: use it as modelName of DeepImageFeaturizer or DeepImagePredictor."

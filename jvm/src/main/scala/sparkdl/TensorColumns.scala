@@ -39,31 +39,27 @@ private[sparkdl] object TensorColumns {
     change(field.dataType, input).foreach { change =>
       refuse(
         s"Column ${field.name} is of type ${StageColumns.shown(field.dataType)}, but the input ${input.name} of the model " +
-          s"${model.name} takes numbers of shape ${input.shownShape} and type ${input.dtype}: $change."
+          s"${model.name} takes ${values(input)} of shape ${input.shownShape} and type ${input.dtype}: $change."
       )
     }
 
   /** Refuses a column whose type is not the one that stands for the input's. */
   def checkSame(field: StructField, input: TensorSpec, model: TensorManifest): Unit = {
-    val (depth, element) = elements(field.dataType)
     val same = sameTypes(input.dtype)
     val isVector = field.dataType == SQLDataTypes.VectorType && input.dtype.startsWith("float")
-    if (!isVector && !same.contains(element)) {
-      val wanted = "array<" * depth + same.head.simpleString + ">" * depth
-      refuse(
-        s"Column ${field.name} is of type ${StageColumns.shown(field.dataType)}, but the input ${input.name} of the graph " +
-          s"${model.name} takes numbers of shape ${input.shownShape} and type ${input.dtype}: cast the column to $wanted, " +
-          "or set castInputs."
-      )
+    // What holds no values at all is refused by `checkInput`.
+    nesting(field.dataType).filterNot { case (_, element) => isVector || same.contains(element) }.foreach {
+      case (depth, _) =>
+        val wanted = "array<" * depth + same.head.simpleString + ">" * depth
+        refuse(
+          s"Column ${field.name} is of type ${StageColumns.shown(field.dataType)}, but the input ${input.name} of the graph " +
+            s"${model.name} takes ${values(input)} of shape ${input.shownShape} and type ${input.dtype}: cast the column to $wanted, " +
+            "or set castInputs."
+        )
     }
   }
 
-  /** How deep arrays are nested, and what is in them. */
-  private def elements(kind: DataType): (Int, DataType) = kind match {
-    case ArrayType(element, _) => elements(element) match { case (depth, inner) => (depth + 1, inner) }
-    case SQLDataTypes.VectorType => (1, DoubleType)
-    case other => (0, other)
-  }
+  private def values(input: TensorSpec): String = if (input.dtype == "string") "texts" else "numbers"
 
   /** The column types that stand for a tensor's; the first is the one to cast to. */
   private def sameTypes(dtype: String): Seq[DataType] = dtype match {

@@ -109,6 +109,9 @@ class TFInputGraphSuite extends KerasFixture {
     val meta = remote("checkpoint/model-3.meta")
     assertClose(scored(TFInputGraph.fromCheckpointWithSignature(meta, "predict"), "a", "b"), y)
     assert(TFInputGraph.fromGraphDef(remote("several.pb"), Seq("a"), Seq("total")).inputs.size === 1)
+    val refused = said(TFInputGraph.fromGraphDef(remote("several.pb"), Seq("a"), Seq("tota")))
+    assert(
+      refused.startsWith(s"Cannot use the graph ${remote("several.pb")}: its graph has no tensor tota:0"))
     assert(said(TFInputGraph.fromGraphDef(remote("none.pb"), Seq("a"), Seq("b"))).contains("does not exist"))
   }
 
@@ -116,6 +119,30 @@ class TFInputGraphSuite extends KerasFixture {
     val graph = TFInputGraph.fromKeras(keras("tensors.keras").toString)
     assert(graph.inputs.map(_.name) === Seq("tokens", "vector"))
     assert(graph.outputs.map(_.dtype) === Seq("float32", "float32", "bool"))
+  }
+
+  test("the cache folder and the default file system may be any") {
+    val session = spark
+    val folder = newFolder().resolve("a cache, 100% of ü")
+    val before = session.conf.get("spark.sparkdl.cacheDir")
+    val system = hadoop.get("fs.defaultFS")
+    session.conf.set("spark.sparkdl.cacheDir", folder.toString)
+    hadoop.set("fs.watched.impl", classOf[WatchedFileSystem].getName)
+    try {
+      val graph = TFInputGraph.fromSavedModelWithSignature(graphs("saved2"))
+      assert(graph.path.startsWith(s"file:$folder"))
+      hadoop.set("fs.defaultFS", "watched:///")
+      assertClose(scored(graph, "x", "y"), y)
+    } finally {
+      session.conf.set("spark.sparkdl.cacheDir", before)
+      hadoop.set("fs.defaultFS", system)
+    }
+  }
+
+  test("a graph given as bytes is called so") {
+    val bytes = "no graph".getBytes
+    assert(said(TFInputGraph.fromGraphDef(bytes, Seq("a"), Seq("b"))) ===
+      "Cannot use the graph that was given: its graph is not a TensorFlow GraphDef.")
   }
 
   test("what cannot be read is refused by name") {

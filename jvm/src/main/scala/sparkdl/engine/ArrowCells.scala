@@ -59,10 +59,11 @@ private[engine] object ArrowCells {
   /** How many bytes a value takes in a batch, near enough to bound one. */
   def bytesOf(value: Any): Long = value match {
     case bytes: Array[Byte] => bytes.length.toLong
+    case text: String => text.length.toLong
     case numbers: mutable.ArraySeq[_] if width(numbers.array) > 0 => width(numbers.array) * numbers.length
     case values: scala.collection.Seq[_] =>
       values.iterator.find(_ != null) match {
-        case Some(_: scala.collection.Seq[_]) => values.iterator.map(bytesOf).sum
+        case Some(_: scala.collection.Seq[_] | _: String | _: Array[Byte]) => values.iterator.map(bytesOf).sum
         case _ => 8L * values.length
       }
     case image: Row => image.toSeq.iterator.map(bytesOf).sum

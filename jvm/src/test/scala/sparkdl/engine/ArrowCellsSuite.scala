@@ -32,7 +32,9 @@ class ArrowCellsSuite extends AnyFunSuite {
 
   test("numbers of every type come back as they went, and nulls as nulls") {
     Seq[(DataType, Seq[Any])](
+      ByteType -> Seq(1.toByte, null, (-2).toByte),
       ShortType -> Seq(1.toShort, null, (-2).toShort),
+      BinaryType -> Seq(null),
       IntegerType -> Seq(1, null, Int.MinValue),
       LongType -> Seq(1L, null, Long.MaxValue),
       FloatType -> Seq(1.5f, null),
@@ -57,6 +59,8 @@ class ArrowCellsSuite extends AnyFunSuite {
       IntegerType -> Array(1, 2),
       LongType -> Array(1L, 2L),
       ShortType -> Array[Short](1, 2),
+      ByteType -> Array[Byte](1, 2),
+      StringType -> Array("a", "ü"),
       BooleanType -> Array(true, false)
     ).foreach { case (element, array) =>
       val values = mutable.ArraySeq.make(array)
