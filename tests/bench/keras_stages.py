@@ -1,6 +1,7 @@
-"""The Keras stages beside what people write by hand, `local[2]`; part of `make bench`.
+"""The Keras and TensorFlow stages beside what people write by hand, `local[2]`; part of `make bench`.
 
 `KerasTransformer`: rows of 1,000 floats through three dense layers, beside Spark's `predict_batch_udf`.
+`TFTransformer`: a million such rows through one dense layer of 1,000, beside `predict_batch_udf` too.
 `KerasImageFileTransformer`: files named by a column through MobileNetV2, beside a pandas UDF with Pillow.
 Each way runs in its own process, round after round; its figure is the median of its rounds' last pass.
 """
@@ -17,12 +18,19 @@ import process_tree
 ROUNDS = int(os.environ.get("SPARKDL_BENCH_ROUNDS", "3"))
 ROWS = 20_000
 FOLDER = bench.ROOT / "target/bench/rows"
-PAIRS = {"rows": ("predict_batch_udf", 3.0), "files": ("pandas_udf + Pillow + keras.predict", 2.5)}
+PAIRS = {
+    "rows": ("predict_batch_udf", 3.0),
+    "graph": ("predict_batch_udf", 3.0),
+    "files": ("pandas_udf + Pillow + keras.predict", 2.5),
+}
 MAKE = f"""
 import sys, keras, numpy as np, pyarrow as pa, pyarrow.parquet as pq
 keras.utils.set_random_seed(5)
 dense = [keras.layers.Dense(1000, "relu"), keras.layers.Dense(1000, "relu"), keras.layers.Dense(10)]
 keras.Sequential([keras.Input((1000,)), *dense]).save(sys.argv[1] + "/dense.keras")
+layer = keras.Sequential([keras.Input((1000,)), keras.layers.Dense(1000)])
+layer.save(sys.argv[1] + "/layer.keras")
+layer.export(sys.argv[1] + "/layer", verbose=False)
 numbers = np.random.default_rng(5).normal(size=({ROWS}, 1000)).astype("float32")
 column = pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()), 1000).cast(pa.list_(pa.float32()))
 pq.write_table(pa.table({{"numbers": column}}), sys.argv[1] + "/rows.parquet", row_group_size=1000)
@@ -31,7 +39,13 @@ pq.write_table(pa.table({{"numbers": column}}), sys.argv[1] + "/rows.parquet", r
 
 def run(task: str, face: str) -> tuple[float, float]:
     """Rows per second and peak memory, MB."""
-    settings = {"way": face, "task": task, "threads": 0, "batch": 1024 if task == "rows" else 32, "passes": 2}
+    settings = {
+        "way": face,
+        "task": task,
+        "threads": 0,
+        "batch": 32 if task == "files" else 1024,
+        "passes": 1 if task == "graph" else 2,
+    }
     settings |= {"folder": str(FOLDER), "files": str(bench.FOLDER), "jar": os.environ["SPARKDL_TEST_JAR"]}
     paths = os.pathsep.join([os.environ["SPARKDL_TEST_SITE"], str(bench.HERE)])
     command = [sys.executable, str(bench.HERE / "keras_way.py"), json.dumps(settings)]
@@ -45,7 +59,7 @@ def run(task: str, face: str) -> tuple[float, float]:
 def main() -> None:
     bench.prepare()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if not (FOLDER / "rows.parquet").exists():
+    if not (FOLDER / "layer").exists():
         subprocess.run([sys.executable, "-c", MAKE, str(FOLDER)], check=True, stderr=subprocess.DEVNULL)
     report = {}
     for task, (rival, bar) in PAIRS.items():

@@ -1,4 +1,4 @@
-"""One way through a Keras stage, or what is written instead of it, in its own process; prints a line."""
+"""One way through such a stage, or what is written instead of it, in its own process; prints a line."""
 
 import json
 import sys
@@ -11,12 +11,20 @@ import way
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-WIDTHS = {"rows": 10, "files": 1000}
+WIDTHS = {"rows": 10, "files": 1000, "graph": 1000}
+TIMES = 50
+"""How often the rows go through the graph: a million in all, more than is held in memory."""
 
 
 def rows(spark: SparkSession, settings: dict[str, Any]) -> tuple[DataFrame, str]:
     folder = Path(settings["folder"])
     return spark.read.parquet(str(folder / "rows.parquet")).repartition(4), str(folder / "dense.keras")
+
+
+def graph(spark: SparkSession, settings: dict[str, Any]) -> tuple[DataFrame, str]:
+    frame, _ = rows(spark, settings)
+    many = frame.cache().crossJoin(F.broadcast(spark.range(TIMES).withColumnRenamed("id", "time")))
+    return many.select("numbers"), str(Path(settings["folder"]) / "layer.keras")
 
 
 def files(spark: SparkSession, settings: dict[str, Any]) -> tuple[DataFrame, str]:
@@ -27,8 +35,13 @@ def files(spark: SparkSession, settings: dict[str, Any]) -> tuple[DataFrame, str
 
 def ours(frame: DataFrame, model: str, settings: dict[str, Any]) -> DataFrame:
     """On the JVM path where the jar is attached."""
-    from sparkdl import KerasImageFileTransformer, KerasTransformer
+    from sparkdl import KerasImageFileTransformer, KerasTransformer, TFInputGraph, TFTransformer
 
+    if settings["task"] == "graph":
+        read = TFInputGraph.fromSavedModelWithSignature(model.removesuffix(".keras"))
+        (taken,), (given,) = read.inputs, read.outputs
+        mappings = {"inputMapping": {"numbers": taken.name}, "outputMapping": {given.name: "scores"}}
+        return TFTransformer(tfInputGraph=read, batchSize=settings["batch"], **mappings).transform(frame)
     if settings["task"] == "rows":
         stage = KerasTransformer(inputCol="numbers", outputCol="scores", modelFile=model)
         return stage.setBatchSize(settings["batch"]).transform(frame)
@@ -43,15 +56,16 @@ def ours(frame: DataFrame, model: str, settings: dict[str, Any]) -> DataFrame:
 
 
 def rival(frame: DataFrame, model: str, settings: dict[str, Any]) -> DataFrame:
-    way = {"rows": rivals.keras_rows, "files": rivals.keras_files}[settings["task"]]
+    way = rivals.keras_files if settings["task"] == "files" else rivals.keras_rows
     return way(frame, model, settings["batch"])
 
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
     spark = way.session(settings)
-    frame, model = {"rows": rows, "files": files}[settings["task"]](spark, settings)
-    frame = frame.cache()
+    frame, model = {"rows": rows, "files": files, "graph": graph}[settings["task"]](spark, settings)
+    if settings["task"] != "graph":
+        frame = frame.cache()
     count = frame.count()
     scored = (rival if settings["way"] == "rival" else ours)(frame, model, settings)
     seconds = []
