@@ -149,11 +149,9 @@ impl Feed {
     }
 
     fn wrong_count(&self, count: usize) -> String {
-        format!(
-            "{count} numbers, but the input {} takes the shape {}",
-            self.port.name,
-            self.port.shown_shape()
-        )
+        let Port { name, dtype, .. } = &self.port;
+        let values = if *dtype == Dtype::String { "texts" } else { "numbers" };
+        format!("{count} {values}, but the input {name} takes the shape {}", self.port.shown_shape())
     }
 
     fn check_nulls(&self, numbers: &Range<usize>) -> std::result::Result<(), String> {

@@ -61,7 +61,7 @@ fn refuse_bytes(port: &Port, index: usize, runs: &[Run], ran: &[bool], errors: &
 
 fn column(port: &Port, index: usize, runs: &[Run], rows: &Rows) -> Result<ArrayRef> {
     let tensors: Vec<&Values> = runs.iter().filter_map(|run| run.get(index)).collect();
-    let total: usize = tensors.iter().map(|values| count(values)).sum();
+    let total: usize = tensors.iter().map(|values| count(values).max(text_bytes(values))).sum();
     if total > i32::MAX as usize {
         let (name, rows) = (&port.name, rows.ran.len());
         let message =
@@ -91,6 +91,14 @@ fn column(port: &Port, index: usize, runs: &[Run], rows: &Rows) -> Result<ArrayR
 
 fn count(values: &Values) -> usize {
     values.dims().iter().product::<u64>() as usize
+}
+
+/// What texts have together: Arrow counts the bytes of a column, too.
+fn text_bytes(values: &Values) -> usize {
+    match values {
+        Values::String(texts) => texts.iter().map(<[u8]>::len).sum(),
+        _ => 0,
+    }
 }
 
 /// The lengths of all lists of one depth; those of depth 0 are the rows.
