@@ -14,7 +14,7 @@ from sparkdl._keras import check_symbolic, keras
 from sparkdl.exceptions import SparkDLValueError
 
 DTYPES = ("bool", "float32", "float64", "int32", "int64", "uint8")
-"""The types of inputs and outputs that a bundle has."""
+"""The types of inputs and outputs that the bundle of a Keras model has."""
 
 Size = tuple[int, int]
 
@@ -77,7 +77,9 @@ def _stored(dtype: str, what: str) -> str:
         return "float32"
     if dtype in ("int8", "int16", "uint16"):
         return "int32"
-    raise SparkDLValueError(f"{what} is of type {dtype}; a bundle has {', '.join(DTYPES)}.", "InvalidModel")
+    raise SparkDLValueError(
+        f"{what} is of type {dtype}; the bundle of a Keras model has {', '.join(DTYPES)}.", "InvalidModel"
+    )
 
 
 def _described(tensor: Any) -> dict[str, Any]:

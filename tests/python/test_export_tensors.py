@@ -94,6 +94,13 @@ def test_a_type_that_no_bundle_has_is_refused(tmp_path: Path) -> None:
     given = keras.Input((2,), dtype="string", name="text")
     model = keras.Model(given, keras.layers.Identity()(given))
     with pytest.raises(
-        SparkDLValueError, match="The input text is of type string; a bundle has bool, float32"
+        SparkDLValueError, match="The input text is of type string; the bundle of a Keras model has bool"
     ):
         sparkdl.export(model, tmp_path / "m.sparkdl")
+
+
+def test_the_native_reader_refuses_inputs_of_texts(tmp_path: Path) -> None:
+    given = keras.Input((2,), dtype="string", name="text")
+    keras.Model(given, keras.layers.Flatten()(given)).save(tmp_path / "m.keras")
+    with pytest.raises(SparkDLValueError, match='its input is of type "string", which is not built'):
+        _engine.convert_keras(tmp_path / "m.keras", tmp_path / "m.sparkdl", "")

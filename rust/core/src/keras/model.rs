@@ -120,7 +120,9 @@ impl Walk<'_> {
             "float16" | "bfloat16" => "float32",
             other => other,
         };
-        let dtype = Dtype::named(dtype).map(Dtype::number).ok_or_else(|| {
+        // Layers compute with numbers.
+        let dtype = Dtype::named(dtype).filter(|dtype| *dtype != Dtype::String);
+        let dtype = dtype.map(Dtype::number).ok_or_else(|| {
             let found = config.get("dtype").unwrap_or(&Value::Null);
             self.refused(&format!("its input is of type {found}, which is not built"))
         })?;
