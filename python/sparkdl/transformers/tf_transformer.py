@@ -30,12 +30,13 @@ class TFTransformer(
 
     A column feeds an input as plain values (for rows of shapes `[]` and `[1]`), as arrays nested as deep as
     the shape of a row, or flat, row by row: as an array or an MLlib vector. Its type must be the tensor's,
-    unless `castInputs` is set: float for float32, double for float64, int for int32, bigint for int64,
-    smallint for uint8, boolean for bool; MLlib vectors go to either float type.
+    unless `castInputs` is set: float for float32 and float16, double for float64, tinyint for int8, smallint
+    for int16, int for int32, bigint for int64, boolean for bool, string or binary for string, and for uint8
+    smallint, or binary as a flat row of bytes; MLlib vectors go to any float type.
     A row with a null, or of another shape, is invalid.
 
-    An output becomes arrays nested by the shape of a row, of numbers of its type (uint8 as smallint), or a
-    vector.
+    An output becomes arrays nested by the shape of a row, of values of its type (uint8 as smallint, float16
+    as float), or a vector, unless it is of type string. A string that is not UTF-8 makes its row invalid.
     """
 
     _of_the_model: ClassVar[tuple[str, ...]] = ("tfInputGraph", "expectedSha256")
