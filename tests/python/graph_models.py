@@ -172,6 +172,15 @@ def residual(folder: Path) -> None:
     keras.Model(inputs, L.GlobalAveragePooling2D()(tensor)).export(str(folder), verbose=False)
 
 
+def attention(folder: Path) -> None:
+    """Of several heads, with a mask, and of one head beside it."""
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input((6, 8), name="x")
+    own = L.MultiHeadAttention(2, 3)(inputs, inputs, use_causal_mask=True)
+    tensor = L.LayerNormalization()(L.Add()([inputs, own]))
+    keras.Model(inputs, L.Attention()([tensor, inputs])).export(str(folder), verbose=False)
+
+
 W = {"w": variable(4, 4)}
 MODELS: dict[str, tuple[Callable[[Path], None], Arrays]] = {
     "one variable": (saved(W, lambda v, x: {"y": x @ v["w"]}, x=([4], tf.float32)), {"x": floats(4)}),
@@ -230,7 +239,8 @@ MODELS: dict[str, tuple[Callable[[Path], None], Arrays]] = {
         ),
         {"x": whole(6, dtype=np.int32)},
     ),
-    "attention": (
+    "attention": (attention, {"x": floats(6, 8)}),
+    "gated recurrent": (
         exported(
             INPUT((6, 8), name="x"),
             L.LayerNormalization(),
@@ -289,6 +299,35 @@ MODELS: dict[str, tuple[Callable[[Path], None], Arrays]] = {
         {"x": texts(3)},
     ),
     "texts of rank 2": (saved({}, lambda _, x: {"y": x + "!"}, x=([2, 2], tf.string)), {"x": texts(2, 2)}),
+    "texts of rank 3": (
+        saved(
+            {},
+            lambda _, x: {"y": tf.strings.join([x, x], ","), "n": tf.strings.length(x)},
+            x=([2, 1, 2], tf.string),
+        ),
+        {"x": texts(2, 1, 2)},
+    ),
+    "narrow types and texts at once": (
+        saved(
+            {},
+            lambda _, a, b, c, d: {
+                "a": a * 2,
+                "b": tf.transpose(b, [0, 2, 1]) - 1,
+                "c": c / 2,
+                "d": tf.strings.reduce_join(d, 1),
+            },
+            a=([], tf.int8),
+            b=([2, 3], tf.int16),
+            c=([2, 1, 2], tf.float16),
+            d=([None], tf.string),
+        ),
+        {
+            "a": whole(below=60, dtype=np.int8),
+            "b": whole(2, 3, below=900, dtype=np.int16),
+            "c": whole(2, 1, 2, dtype=np.float16),
+            "d": texts(3),
+        },
+    ),
     "parts of texts": (
         saved(
             {},

@@ -36,21 +36,27 @@ ARROW |= {"uint8": pa.uint8(), "bool": pa.bool_(), "int8": pa.int8(), "int16": p
 ARROW |= {"float16": pa.float32(), "string": pa.string()}
 
 
-def run(bundle: Path, feeds: Arrays) -> Arrays:
-    """The bundle's outputs for these rows."""
+def results(bundle: Path, columns: list[pa.Array]) -> pa.RecordBatch:
+    """What comes back for these columns: those of the outputs, by name, and the reasons."""
     _engine.load_tensorflow()
     about = manifest(bundle)
     inputs, outputs = ([spec["name"] for spec in about[side]] for side in ("inputs", "outputs"))
     options = {"model": str(bundle), "task": "tensors", "threads": "2"}
     options |= {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs)}
+    result = pa.record_batch(_native.Model(list(options.items())).run(pa.record_batch(columns, inputs)))
+    return result.rename_columns([*outputs, "error"])
+
+
+def run(bundle: Path, feeds: Arrays) -> Arrays:
+    """The bundle's outputs for these rows."""
     columns = []
-    for spec in about["inputs"]:
+    for spec in manifest(bundle)["inputs"]:
         rows, dtype = feeds[spec["name"]], ARROW[spec["dtype"]]
         flat = rows.reshape(len(rows), -1).tolist()
         columns.append(pa.array(flat, pa.list_(dtype)) if rows.ndim > 1 else pa.array(rows.tolist(), dtype))
-    result = pa.record_batch(_native.Model(list(options.items())).run(pa.record_batch(columns, inputs)))
+    result = results(bundle, columns)
     assert result.column("error").null_count == result.num_rows, result.column("error")
-    return {name: np.array(result.column(index).to_pylist()) for index, name in enumerate(outputs)}
+    return {name: np.array(result.column(name).to_pylist()) for name in result.schema.names[:-1]}
 
 
 def assert_equal(ours: Arrays, theirs: Arrays) -> None:
@@ -94,6 +100,91 @@ def test_a_graph_def_with_functions_runs_by_its_tensors(tmp_path):
     assert_equal(run(tmp_path / "b.sparkdl", {"x:0": floats(3)}), {fetch: floats(3) * 2})
 
 
+def bundled(tmp_path: Path, function: Any, **inputs: Any) -> Path:
+    """The bundle of a function without variables."""
+    saved({}, lambda _, *tensors: function(*tensors), **inputs)(tmp_path / "model")
+    _engine.convert_graph(tmp_path / "model", tmp_path / "b.sparkdl", signature=SERVING)
+    return tmp_path / "b.sparkdl"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "fit", "misfit", "back"),
+    [
+        ("int8", pa.int64(), [-128, 127], [-129, 128], pa.int8()),
+        ("int16", pa.int64(), [-32768, 32767], [-32769, 32768], pa.int16()),
+        ("float16", pa.float64(), [-65504.0, 6e-8, float("inf")], [65520.0, -1e300], pa.float32()),
+    ],
+)
+def test_narrow_numbers_that_do_not_fit_make_their_row_invalid(tmp_path, dtype, given, fit, misfit, back):
+    model = bundled(tmp_path, lambda x: {"y": tf.identity(x)}, x=([], tf.as_dtype(dtype)))
+    numbers = [fit[0], *misfit, None, *fit[1:]]
+    result = results(model, [pa.array(numbers, given)])
+    assert result.column("y").type == back
+    expected = [np.dtype(dtype).type(one).item() if one in fit else None for one in numbers]
+    assert result.column("y").to_pylist() == expected
+    reason = f"a number that {dtype} does not hold, for the input x"
+    reasons = [None, reason, reason, "no value for the input x (null)", *(None for _ in fit[1:])]
+    assert result.column("error").to_pylist() == reasons
+
+
+def test_whole_numbers_are_not_made_of_broken_ones(tmp_path):
+    model = bundled(tmp_path, lambda x: {"y": x + 1}, x=([2], tf.int8))
+    with pytest.raises(SparkDLError, match="but the input is int8 of shape"):
+        results(model, [pa.array([[1.0, 2.0]])])
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()])
+def test_texts_come_in_every_column_of_texts_or_bytes(tmp_path, kind):
+    model = bundled(tmp_path, lambda x: {"y": x + "!"}, x=([2, 2], tf.string))
+    rows = [["a", "Größe"], ["", "x" * 99]], [["b", None], ["c", "d"]], None, [["e", "f"], ["g", "h"]]
+    nested = pa.array(rows, pa.list_(pa.list_(kind)))
+    flat = [row and [text for texts in row for text in texts] for row in rows]
+    shout = [[text + "!" for text in texts] for texts in rows[0]], [["e!", "f!"], ["g!", "h!"]]
+    reasons = ["a null inside of the value for the input x", "no value for the input x (null)"]
+    columns = nested, pa.array(flat, pa.large_list(kind)), pa.array(flat, pa.list_(kind, 4))
+    for column in columns:
+        result = results(model, [column])
+        assert result.column("y").to_pylist() == [shout[0], None, None, shout[1]]
+        assert result.column("error").to_pylist() == [None, *reasons, None]
+        # A slice of a larger batch.
+        assert results(model, [column.slice(3)]).column("y").to_pylist() == [shout[1]]
+    longer = results(model, [pa.array([["a", "b", "c"]], pa.list_(kind))])
+    reason = "3 texts, but the input x takes the shape [2, 2]"
+    assert longer.column("error").to_pylist() == [reason]
+
+
+def test_numbers_and_texts_do_not_stand_for_each_other(tmp_path):
+    model = bundled(tmp_path, lambda x: {"y": x + "!"}, x=([], tf.string))
+    with pytest.raises(SparkDLError, match="is of type Int64, but the input is string of shape"):
+        results(model, [pa.array([1])])
+
+
+def test_rows_with_other_bytes_than_utf_8_have_no_outputs(tmp_path):
+    def function(x: Any) -> dict[str, Any]:
+        return {"n": tf.strings.length(x), "y": tf.identity(x), "joined": tf.strings.reduce_join(x, 1)}
+
+    model = bundled(tmp_path, function, x=([2], tf.string))
+    rows = [b"a", b"b"], [b"\xff", b"c"], None, [b"d", b"\xc3"], [b"e", "ß".encode()], [b"\xc3", b"\x9f"]
+    result = results(model, [pa.array(rows, pa.list_(pa.binary()))])
+    assert result.column("n").to_pylist() == [[1, 1], None, None, None, [1, 2], None]
+    assert result.column("y").to_pylist() == [["a", "b"], None, None, None, ["e", "ß"], None]
+    # The two bytes of the last row are a text together.
+    assert result.column("joined").to_pylist() == ["ab", None, None, None, "eß", None]
+    of_joined, of_y = (f"a string of the output {name} is not UTF-8" for name in ("joined", "y"))
+    missing = "no value for the input x (null)"
+    assert result.column("error").to_pylist() == [None, of_joined, missing, of_joined, None, of_y]
+
+
+def test_bytes_feed_unsigned_bytes_of_any_rank_but_none(tmp_path):
+    model = bundled(tmp_path, lambda x: {"y": 255 - x}, x=([2, None], tf.uint8))
+    rows = pa.array([b"\x00\x01\xfe\xff", None, b"abc", b"", b"ab"], pa.large_binary())
+    result = results(model, [rows])
+    assert result.column("y").type.value_type.value_type == pa.int16()
+    assert result.column("y").to_pylist() == [[[255, 254], [1, 0]], None, None, [[], []], [[158], [157]]]
+    assert result.column("error")[2].as_py() == "3 numbers, but the input x takes the shape [2, any]"
+    assert results(model, [rows.slice(4)]).column("y").to_pylist() == [[[158], [157]]]
+
+
 def refusal(tmp_path: Path, save: Any, **choices: Any) -> str:
     save(tmp_path / "model")
     with pytest.raises(SparkDLValueError) as refused:
@@ -102,6 +193,10 @@ def refusal(tmp_path: Path, save: Any, **choices: Any) -> str:
     message = str(refused.value)
     assert str(tmp_path / "model") in message
     return message
+
+
+def texts_variable(given: dict[str, Any], x: Any) -> dict[str, Any]:
+    return {"y": tf.strings.join([x, given["greeting"]])}
 
 
 def counted(given: dict[str, Any], x: Any) -> dict[str, Any]:
@@ -165,6 +260,11 @@ REFUSALS: dict[str, tuple[Any, dict[str, Any], str]] = {
         saved({}, lambda _, x: {"y": tf.io.read_file("/etc/hostname") + tf.as_string(x)}, x=ROW),
         {"signature": SERVING},
         "ReadFile",
+    ),
+    "variable of texts": (
+        saved({"greeting": tf.Variable("hello")}, texts_variable, x=([], tf.string)),
+        {"signature": SERVING},
+        "is of a type that is not built",
     ),
     "complex": (
         saved({}, lambda _, x: {"y": tf.complex(x, x)}, x=ROW),

@@ -267,6 +267,9 @@ def test_numbers_that_the_type_does_not_hold_are_invalid_rows(spark):
     rows = one_column(single(spark, tf.uint8, [1])).transform(whole).orderBy("id").collect()
     assert [row["y"] for row in rows] == [[1], None, None]
     assert "a number that uint8 does not hold" in rows[2]["why"]
+    rows = one_column(single(spark, tf.int8, [1]), castInputs=True).transform(whole).orderBy("id").collect()
+    assert [row["y"] for row in rows] == [[1], None, [-1]]
+    assert "a number that int8 does not hold" in rows[1]["why"]
 
 
 def test_bytes_feed_texts_and_unsigned_bytes(spark):
