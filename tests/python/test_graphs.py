@@ -397,3 +397,33 @@ def test_a_published_saved_model_names_what_its_keras_file_names(shared_data, tm
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.max())
     np.testing.assert_array_equal(np.argsort(-found, 1)[:, :5], np.argsort(-expected, 1)[:, :5])
+
+
+def opened(tmp_path: Path, function: Any, dtype: Any) -> Any:
+    """A model of single values: one input x, one output y."""
+    saved({}, lambda _, x: {"y": function(x)}, x=([], dtype))(tmp_path / "model")
+    _engine.convert_graph(tmp_path / "model", tmp_path / "b.sparkdl", signature=SERVING)
+    _engine.load_tensorflow()
+    options = {"model": str(tmp_path / "b.sparkdl"), "task": "tensors", "threads": "2"}
+    return _native.Model(list((options | {"inputs": '["x"]', "outputs": '["y"]'}).items()))
+
+
+def test_doubles_become_the_nearest_halves(tmp_path):
+    middles = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(float)
+    middles = (middles[:-1] + middles[1:]) / 2
+    numbers = np.concatenate([np.nextafter(middles, 0), middles, np.nextafter(middles, np.inf)])
+    numbers = np.concatenate([numbers, -numbers, [np.nextafter(65520, 0)]])
+    batch = pa.record_batch([pa.array(numbers)], ["x"])
+    result = pa.record_batch(opened(tmp_path, tf.identity, tf.float16).run(batch))
+    expected = numbers.astype(np.float16)
+    assert np.isfinite(expected).all()
+    assert result.column("error").null_count == len(numbers)
+    np.testing.assert_array_equal(np.array(result.column(0), np.float32), expected.astype(np.float32))
+
+
+def test_rows_that_are_invalid_by_what_the_graph_gave_are_counted(tmp_path):
+    model = opened(tmp_path, tf.identity, tf.string)
+    batch = pa.record_batch([pa.array([b"\xff", b"a", None, b"b"], pa.binary())], ["x"])
+    assert pa.record_batch(model.run(batch)).column(0).to_pylist() == [None, "a", None, "b"]
+    counted = model.metrics()
+    assert (counted["rows"], counted["invalid_rows"]) == (4, 2)

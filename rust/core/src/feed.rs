@@ -231,9 +231,20 @@ fn converted(given: &ArrayRef, dtype: Dtype) -> std::result::Result<ArrayRef, Ar
         return Ok(array);
     }
     // A finite number that is infinite as a half does not fit.
-    let half = |value: f64| Some(f16::from_f64(value)).filter(|half| half.is_finite() || !value.is_finite());
+    let half = |value: f64| Some(nearest_half(value)).filter(|half| half.is_finite() || !value.is_finite());
     let numbers = array.as_primitive::<Float64Type>().iter();
     Ok(Arc::new(numbers.map(|value| value.and_then(half)).collect::<PrimitiveArray<Float16Type>>()))
+}
+
+/// The nearest half, of two the even one. `f16::from_f64` may round twice, or leave out bits that decide, by the processor.
+fn nearest_half(value: f64) -> f16 {
+    let single = value as f32;
+    let (bits, rounded) = (single.to_bits(), f64::from(single));
+    if rounded == value || value.is_nan() || bits & 1 == 1 {
+        return f16::from_f32(single);
+    }
+    // Of the two singles around the number the odd one: it lies on the same side of every half and of every middle of two.
+    f16::from_f32(f32::from_bits(if rounded.abs() > value.abs() { bits - 1 } else { bits + 1 }))
 }
 
 /// A column of bytes as one of lists of numbers from 0 to 255.
@@ -358,4 +369,41 @@ fn dense(port: &Port, vectors: &StructArray) -> (ArrayRef, Misfits) {
     }
     let offsets = OffsetBuffer::from_lengths(lengths);
     (Arc::new(ListArray::new(item, offsets, Arc::new(Float64Array::from(numbers)), Some(nulls))), misfits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_rounded_once_and_to_even() {
+        let unit = 2_f64.powi(-10);
+        // Middles of two halves, normal ones and others, and numbers so near to them that no single lies between.
+        for (middle, below, above) in [
+            (1.0 + unit / 2.0, 1.0, 1.0 + unit),
+            (1.0 + unit * 1.5, 1.0 + unit, 1.0 + unit * 2.0),
+            (2_f64.powi(-25), 0.0, 2_f64.powi(-24)),
+            (3.0 * 2_f64.powi(-25), 2_f64.powi(-24), 2_f64.powi(-23)),
+            (65520.0, 65504.0, f64::INFINITY),
+        ] {
+            let even = if f16::from_f64(below).to_bits() & 1 == 0 { below } else { above };
+            let (before, after) =
+                (f64::from_bits(middle.to_bits() - 1), f64::from_bits(middle.to_bits() + 1));
+            for (value, half) in [(before, below), (middle, even), (after, above)] {
+                assert_eq!(nearest_half(value).to_f64(), half, "{value:e}");
+                assert_eq!(nearest_half(-value).to_f64(), -half, "-{value:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn halves_stay_what_they_are() {
+        for bits in 0..=u16::MAX {
+            let half = f16::from_bits(bits);
+            let found = nearest_half(half.to_f64());
+            assert!(found == half || found.is_nan() && half.is_nan(), "{half}");
+        }
+        assert_eq!(nearest_half(f64::MAX), f16::INFINITY);
+        assert_eq!(nearest_half(f64::MIN_POSITIVE).to_bits(), 0);
+    }
 }

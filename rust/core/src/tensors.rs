@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 
 use crate::bundle::damaged;
 use crate::feed::{Feed, RowPlace};
@@ -151,14 +151,16 @@ pub(crate) fn run(
         runs.extend(outcome.runs);
         errors.extend(outcome.errors);
     }
-    let invalid = errors.iter().filter(|error| error.is_some()).count();
-    live.counters().called(rows, invalid);
-    match &tensors.images {
+    let result = match &tensors.images {
         Some(Images { input, are_outputs: true }) => {
             pictures_of(&tensors.outputs, &runs, errors, input.order)
         }
         _ => lists::batch(&tensors.outputs, &runs, errors),
-    }
+    }?;
+    // Some rows are invalid by what the graph gave for them. The last column has the reasons.
+    let invalid = result.columns().last().map_or(0, |reasons| rows - reasons.null_count());
+    live.counters().called(rows, invalid);
+    Ok(result)
 }
 
 /// A column of Spark's image structs for each output, and the reasons.

@@ -33,9 +33,9 @@ const DENIED_STARTS: &[&str] = &[
     "Xla",
 ];
 
-/// Families of operations, by a part of their name: queues, readers, data sets, barriers.
+/// Families of operations, by a part of their name: queues, readers, data sets, barriers, and stages, which keep what a run was fed.
 const DENIED_PARTS: &[&str] =
-    &["Queue", "Reader", "Dataset", "Barrier", "Summary", "Checkpoint", "Mutex", "Accumulator"];
+    &["Queue", "Reader", "Dataset", "Barrier", "Summary", "Checkpoint", "Mutex", "Accumulator", "Stage"];
 
 /// What operations are to run for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
