@@ -13,6 +13,7 @@ from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 if TYPE_CHECKING:
     from sparkdl._export import export
+    from sparkdl.blocks import aggregate, mapBlocks, mapRows, reduceBlocks
     from sparkdl.graph.input import TFInputGraph
     from sparkdl.graph.pieces import imageInputPlaceholder
     from sparkdl.models import supportedModels
@@ -35,8 +36,12 @@ __all__ = [
     "TFImageTransformer",
     "TFInputGraph",
     "TFTransformer",
+    "aggregate",
     "export",
     "imageInputPlaceholder",
+    "mapBlocks",
+    "mapRows",
+    "reduceBlocks",
     "supportedModels",
 ]
 
@@ -50,8 +55,12 @@ _PLACES = {
     "TFImageTransformer": "sparkdl.transformers.tf_image_transformer",
     "TFInputGraph": "sparkdl.graph.input",
     "TFTransformer": "sparkdl.transformers.tf_transformer",
+    "aggregate": "sparkdl.blocks",
     "export": "sparkdl._export",
     "imageInputPlaceholder": "sparkdl.graph.pieces",
+    "mapBlocks": "sparkdl.blocks",
+    "mapRows": "sparkdl.blocks",
+    "reduceBlocks": "sparkdl.blocks",
     "supportedModels": "sparkdl.models",
 }
 

@@ -14,6 +14,9 @@ from sparkdl.exceptions import SparkDLError
 MAX_NUMBERS = 1 << 27
 """Of one output batch: 1 GiB of doubles, well below the 2 GiB of Arrow's offsets."""
 
+_MOST_BYTES = 64 << 20
+"""Of rows that are copied to go through a model together."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -44,10 +47,40 @@ class Columns:
 
     def pieces(self, batches: Iterator[pa.RecordBatch], batch_size: int) -> Iterator[Piece]:
         """The rows in order, `batch_size` at a time."""
-        for batch in batches:
-            for start in range(0, batch.num_rows, batch_size):
-                rows = batch.slice(start, batch_size)
-                yield Piece(rows, [rows.column(position) for position in self.positions])
+        for rows in blocks(batches, batch_size, _MOST_BYTES):
+            yield Piece(rows, [rows.column(position) for position in self.positions])
+
+
+def blocks(
+    batches: Iterator[pa.RecordBatch], size: int, most_bytes: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows in order, `size` at a time, however Spark has cut them; the last ones may be fewer.
+
+    Rows of several batches are joined by a copy, of `most_bytes` at most: fewer than `size` then.
+    """
+    held: list[pa.RecordBatch] = []
+    missing = size
+    for batch in batches:
+        start = 0
+        if held and most_bytes and sum(rows.nbytes for rows in held) + batch.nbytes > most_bytes:
+            yield _joined(held)
+            held, missing = [], size
+        while batch.num_rows - start >= missing:
+            yield _joined([*held, batch.slice(start, missing)])
+            start += missing
+            held, missing = [], size
+        if start < batch.num_rows:
+            held.append(batch.slice(start))
+            missing -= batch.num_rows - start
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    columns = zip(*(batch.columns for batch in batches), strict=True)
+    return pa.RecordBatch.from_arrays([pa.concat_arrays(parts) for parts in columns], batches[0].schema.names)
 
 
 @dataclass(frozen=True)
@@ -77,8 +110,13 @@ class Task:
 
 def run(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Runs one partition: appends the outputs, and the reason where asked, to every row."""
+    return with_condition(_run(task, batches))
+
+
+def with_condition(results: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same, with errors that say their condition."""
     try:
-        yield from _run(task, batches)
+        yield from results
     except SparkDLError as error:
         # Spark hands only the text to the driver, so the condition goes with it.
         raise type(error)(f"[{error.getCondition()}] {error}", error.kind) from None

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -74,12 +75,13 @@ def convert_graph(
     signature: str = "",
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
+    allow_unsafe_ops: bool = False,
 ) -> None:
     """Writes what runs of a graph as a bundle, its variables as constants. Needs TensorFlow.
 
     `file` is a GraphDef, the folder of a SavedModel, or a checkpoint of TensorFlow 1 (its folder, or its
     `.meta` file). The `signature` of a SavedModel or checkpoint names inputs and outputs, else `inputs` and
-    `outputs` are tensors (`name:0`).
+    `outputs` are tensors (`name:0`). `allow_unsafe_ops`: whether what runs may reach beyond the graph.
     """
     options = {
         "file": os.fspath(file),
@@ -89,6 +91,7 @@ def convert_graph(
         "signature": signature,
         "inputs": json.dumps(list(inputs)),
         "outputs": json.dumps(list(outputs)),
+        "allowUnsafeOps": str(allow_unsafe_ops).lower(),
     }
     load_tensorflow()
     _native.convert_graph(list(options.items()))
@@ -155,6 +158,12 @@ def open_model(opening: Opening) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     options = [("model", bundle), *opening.options, ("threads", str(threads(opening.threads)))]
     model = _native.Model(options)
     return lambda batch: pa.record_batch(model.run(batch))
+
+
+def try_to_open(bundle: Path, opening: Opening) -> None:
+    """Opens the model here and closes it, so that what does not work fails before a job."""
+    load_tensorflow(opening.tensorflow_path)
+    _native.Model([("model", os.fspath(bundle)), *opening.options, ("threads", "1")])
 
 
 def configured_threads(spark: Any) -> int:

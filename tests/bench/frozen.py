@@ -112,6 +112,7 @@ def opened(bundle: Path) -> Any:
     options = {
         "model": str(bundle),
         "task": "tensors",
+        "allowUnsafeOps": "false",
         "threads": str(THREADS),
         "inputs": json.dumps([spec["name"] for spec in manifest["inputs"]]),
         "outputs": json.dumps([spec["name"] for spec in manifest["outputs"]]),

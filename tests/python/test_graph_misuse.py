@@ -40,6 +40,7 @@ try:
                 said.append(f"{error.kind}: {error}")
     else:
         options = {"model": case["bundle"], "task": "tensors", "inputs": '["x:0"]', "outputs": '["y:0"]'}
+        options["allowUnsafeOps"] = "false"
         model = _native.Model(list((options | {"threads": "2"}).items()))
         if case.get("cancelled"):
             model.cancel()

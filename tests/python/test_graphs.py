@@ -36,12 +36,12 @@ ARROW |= {"uint8": pa.uint8(), "bool": pa.bool_(), "int8": pa.int8(), "int16": p
 ARROW |= {"float16": pa.float32(), "string": pa.string()}
 
 
-def results(bundle: Path, columns: list[pa.Array]) -> pa.RecordBatch:
+def results(bundle: Path, columns: list[pa.Array], allow_unsafe_ops: str = "false") -> pa.RecordBatch:
     """What comes back for these columns: those of the outputs, by name, and the reasons."""
     _engine.load_tensorflow()
     about = manifest(bundle)
     inputs, outputs = ([spec["name"] for spec in about[side]] for side in ("inputs", "outputs"))
-    options = {"model": str(bundle), "task": "tensors", "threads": "2"}
+    options = {"model": str(bundle), "task": "tensors", "threads": "2", "allowUnsafeOps": allow_unsafe_ops}
     options |= {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs)}
     result = pa.record_batch(_native.Model(list(options.items())).run(pa.record_batch(columns, inputs)))
     return result.rename_columns([*outputs, "error"])
@@ -345,12 +345,44 @@ def test_functions_nested_without_end_are_left_alone(tmp_path, deep_stack):
 
 
 def test_rows_need_an_open_first_dimension(tmp_path):
-    def save(folder):
-        model = Model({}, lambda _, x: {"y": x * 2}, [tf.TensorSpec([2, 3], tf.float32, "x")])
-        tf.saved_model.save(model, str(folder), signatures=model.call.get_concrete_function())
+    model = Model({}, lambda _, x: {"y": x * 2}, [tf.TensorSpec([2, 3], tf.float32, "x")])
+    tf.saved_model.save(model, str(tmp_path / "m"), signatures=model.call.get_concrete_function())
+    bundle = tmp_path / "b.sparkdl"
+    _engine.convert_graph(tmp_path / "m", bundle, signature=SERVING)
+    assert [spec["rows"] for spec in manifest(bundle)["inputs"]] == [False]
+    with pytest.raises(SparkDLValueError) as refused:
+        results(bundle, [pa.array([[1.0] * 6])])
+    expected = f"serving_default_x:0 of {bundle} has the shape [2, 3], but the first dimension must be open"
+    assert expected in str(refused.value)
 
-    message = refusal(tmp_path, save, signature=SERVING)
-    assert "serving_default_x:0 has the shape [2, 3], but the first dimension must be open" in message
+
+def test_operations_beyond_the_graph_run_where_all_allow_it(tmp_path):
+    (tmp_path / "greeting").write_text("hello")
+
+    def greeted(_: Any, x: Any) -> dict[str, Any]:
+        return {"y": tf.strings.join([tf.io.read_file(str(tmp_path / "greeting")), " ", x])}
+
+    saved({}, greeted, x=([], tf.string))(tmp_path / "model")
+    bundle = tmp_path / "b.sparkdl"
+    _engine.convert_graph(tmp_path / "model", bundle, signature=SERVING, allow_unsafe_ops=True)
+    assert manifest(bundle)["unsafeOps"] is True
+    column = pa.array(["you", "all"])
+    with pytest.raises(SparkDLValueError, match=r"ReadFile .*set allowUnsafeOps where you trust it"):
+        results(bundle, [column])
+    assert results(bundle, [column], "true").column("y").to_pylist() == ["hello you", "hello all"]
+    # A session that was opened so is not given to those who do not allow it.
+    with pytest.raises(SparkDLValueError, match="ReadFile"):
+        results(bundle, [column])
+
+
+def test_a_table_of_a_file_elsewhere_is_filled_where_that_is_allowed(tmp_path):
+    from_anywhere(tmp_path / "model")
+    bundle = tmp_path / "b.sparkdl"
+    _engine.convert_graph(tmp_path / "model", bundle, signature=SERVING, allow_unsafe_ops=True)
+    # What was read is a constant, so nothing is read again.
+    assert "unsafeOps" not in manifest(bundle)
+    name = Path("/etc/hostname").read_text().split()[0]
+    assert results(bundle, [pa.array([name])]).column("error").null_count == 1
 
 
 def test_damaged_files_are_refused(tmp_path):
@@ -405,7 +437,8 @@ def opened(tmp_path: Path, function: Any, dtype: Any) -> Any:
     _engine.convert_graph(tmp_path / "model", tmp_path / "b.sparkdl", signature=SERVING)
     _engine.load_tensorflow()
     options = {"model": str(tmp_path / "b.sparkdl"), "task": "tensors", "threads": "2"}
-    return _native.Model(list((options | {"inputs": '["x"]', "outputs": '["y"]'}).items()))
+    options |= {"inputs": '["x"]', "outputs": '["y"]', "allowUnsafeOps": "false"}
+    return _native.Model(list(options.items()))
 
 
 def test_doubles_become_the_nearest_halves(tmp_path):

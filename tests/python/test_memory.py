@@ -51,6 +51,7 @@ def test_kernels_are_in_memory_a_few_times_and_give_what_keras_gives(tmp_path):
     options = {
         "model": str(tmp_path / "model.sparkdl"),
         "task": "tensors",
+        "allowUnsafeOps": "false",
         "inputs": json.dumps([model.inputs[0].name]),
         "outputs": json.dumps(model.output_names),
         "threads": "2",

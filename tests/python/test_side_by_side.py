@@ -102,6 +102,7 @@ def test_runs_side_by_side_give_what_one_gives(made, tmp_path):
     options = {
         "model": str(tmp_path / "model.sparkdl"),
         "task": "tensors",
+        "allowUnsafeOps": "false",
         "inputs": json.dumps([about["inputs"][0]["name"]]),
         "outputs": json.dumps([about["outputs"][0]["name"]]),
         "threads": "2",

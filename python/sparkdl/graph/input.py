@@ -25,6 +25,10 @@ class TFInputGraph:
 
     It lies as a bundle in the driver's cache folder; stages that use it carry it to the workers and save it.
     Tensors are named `node:0`; `:0` may be left out. The first dimension of each must be open: the rows.
+    (`mapRows` runs a graph of one row, `reduceBlocks` and `aggregate` one whose outputs have no rows.)
+
+    Operations that reach beyond the graph (files, processes, Python, network, queues) are refused unless
+    `allowUnsafeOps` is given here, and to the stage as well.
     """
 
     path: str
@@ -36,7 +40,13 @@ class TFInputGraph:
 
     @classmethod
     def fromGraph(
-        cls, graph: Any, sess: Any, feed_names: Sequence[Any], fetch_names: Sequence[Any]
+        cls,
+        graph: Any,
+        sess: Any,
+        feed_names: Sequence[Any],
+        fetch_names: Sequence[Any],
+        *,
+        allowUnsafeOps: bool = False,
     ) -> TFInputGraph:
         """A `tf.Graph`, with the values that its variables have in this session (None: it has none).
 
@@ -46,34 +56,48 @@ class TFInputGraph:
 
         fetches = [utils.tensor_name(fetch) for fetch in fetch_names]
         frozen = utils.strip_and_freeze_until(fetches, graph, sess)
-        return cls.fromGraphDef(frozen, [utils.tensor_name(feed) for feed in feed_names], fetches)
+        feeds = [utils.tensor_name(feed) for feed in feed_names]
+        return cls.fromGraphDef(frozen, feeds, fetches, allowUnsafeOps=allowUnsafeOps)
 
     @classmethod
     def fromGraphDef(
-        cls, graph_def: Any, feed_names: Sequence[str], fetch_names: Sequence[str]
+        cls,
+        graph_def: Any,
+        feed_names: Sequence[str],
+        fetch_names: Sequence[str],
+        *,
+        allowUnsafeOps: bool = False,
     ) -> TFInputGraph:
         """A `GraphDef`: the message, its bytes, or the path or URI of a file of them."""
         feeds, fetches = _tensor_names(feed_names, "feed_names"), _tensor_names(fetch_names, "fetch_names")
         if isinstance(graph_def, (str, os.PathLike)):
-            return cls._converted(os.fspath(graph_def), inputs=feeds, outputs=fetches)
+            return cls._converted(os.fspath(graph_def), allowUnsafeOps, inputs=feeds, outputs=fetches)
         data = graph_def if isinstance(graph_def, bytes) else graph_def.SerializeToString(deterministic=True)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "graph.pb"
             file.write_bytes(data)
-            return cls._converted(str(file), "that was given", inputs=feeds, outputs=fetches)
+            shown = "that was given"
+            return cls._converted(str(file), allowUnsafeOps, shown, inputs=feeds, outputs=fetches)
 
     @classmethod
     def fromCheckpoint(
-        cls, checkpoint_dir: str, feed_names: Sequence[str], fetch_names: Sequence[str]
+        cls,
+        checkpoint_dir: str,
+        feed_names: Sequence[str],
+        fetch_names: Sequence[str],
+        *,
+        allowUnsafeOps: bool = False,
     ) -> TFInputGraph:
         """The latest checkpoint of TensorFlow 1 in a folder, or the one whose `.meta` file is given."""
         feeds, fetches = _tensor_names(feed_names, "feed_names"), _tensor_names(fetch_names, "fetch_names")
-        return cls._converted(checkpoint_dir, inputs=feeds, outputs=fetches)
+        return cls._converted(checkpoint_dir, allowUnsafeOps, inputs=feeds, outputs=fetches)
 
     @classmethod
-    def fromCheckpointWithSignature(cls, checkpoint_dir: str, signature_def_key: str) -> TFInputGraph:
+    def fromCheckpointWithSignature(
+        cls, checkpoint_dir: str, signature_def_key: str, *, allowUnsafeOps: bool = False
+    ) -> TFInputGraph:
         """The same, with inputs and outputs from a signature in its `.meta` file."""
-        return cls._converted(checkpoint_dir, signature=signature_def_key)
+        return cls._converted(checkpoint_dir, allowUnsafeOps, signature=signature_def_key)
 
     @classmethod
     def fromSavedModel(
@@ -82,10 +106,13 @@ class TFInputGraph:
         tag_set: str | Sequence[str],
         feed_names: Sequence[str],
         fetch_names: Sequence[str],
+        *,
+        allowUnsafeOps: bool = False,
     ) -> TFInputGraph:
         """A SavedModel of TensorFlow 1 or 2: the graph with these tags (`"serve"`, or `"a,b"`)."""
         feeds, fetches = _tensor_names(feed_names, "feed_names"), _tensor_names(fetch_names, "fetch_names")
-        return cls._converted(saved_model_dir, tags=_tags(tag_set), inputs=feeds, outputs=fetches)
+        tags = _tags(tag_set)
+        return cls._converted(saved_model_dir, allowUnsafeOps, tags=tags, inputs=feeds, outputs=fetches)
 
     @classmethod
     def fromSavedModelWithSignature(
@@ -93,12 +120,15 @@ class TFInputGraph:
         saved_model_dir: str,
         tag_set: str | Sequence[str] = SERVE,
         signature_def_key: str = "serving_default",
+        *,
+        allowUnsafeOps: bool = False,
     ) -> TFInputGraph:
         """The same, with inputs and outputs from a signature."""
-        return cls._converted(saved_model_dir, tags=_tags(tag_set), signature=_not_empty(signature_def_key))
+        signature = _not_empty(signature_def_key)
+        return cls._converted(saved_model_dir, allowUnsafeOps, tags=_tags(tag_set), signature=signature)
 
     @classmethod
-    def fromFunction(cls, function: Any, *signature: Any) -> TFInputGraph:
+    def fromFunction(cls, function: Any, *signature: Any, allowUnsafeOps: bool = False) -> TFInputGraph:
         """A `tf.function` with its own input signature or the `tf.TensorSpec`s given, or a concrete one.
 
         Inputs are called as its arguments, outputs as the keys of the dict it returns, or `output_0`, ….
@@ -125,7 +155,7 @@ class TFInputGraph:
                 raise SparkDLValueError(
                     f"TensorFlow cannot save the function: {reason}", "InvalidModel"
                 ) from error
-            return cls.fromSavedModelWithSignature(folder)
+            return cls.fromSavedModelWithSignature(folder, allowUnsafeOps=allowUnsafeOps)
 
     @classmethod
     def fromKeras(cls, model: Any) -> TFInputGraph:
@@ -167,7 +197,10 @@ class TFInputGraph:
         lines = []
         for title, ports in (("inputs", self.inputs), ("outputs", self.outputs)):
             lines.append(title)
-            lines += [f" |-- {p.name}: {p.dtype} {p.sides()} (tensor {p.tensor})" for p in ports]
+            lines += [
+                f" |-- {p.name}: {p.dtype} {p.sides()} (tensor {p.tensor}{'' if p.rows else ', no rows'})"
+                for p in ports
+            ]
         return "\n".join(lines) + "\n"
 
     def printSchema(self) -> None:
@@ -175,14 +208,15 @@ class TFInputGraph:
         print(self.schemaString(), end="")
 
     @classmethod
-    def _converted(cls, place: str, shown: str = "", **choices: Any) -> TFInputGraph:
+    def _converted(cls, place: str, allow_unsafe_ops: bool, shown: str = "", **choices: Any) -> TFInputGraph:
         """What is read of a file or folder, kept in the cache folder under its own hash."""
         spark = _active()
         stages = _cache.made(_shipping.kept_file(spark, "").parent)
         with _local(place, spark) as local, tempfile.TemporaryDirectory(dir=stages) as folder:
             made = Path(folder) / "made.sparkdl"
             try:
-                _engine.convert_graph(local, made, name=_bundles.stem(place), **choices)
+                choices |= {"name": _bundles.stem(place), "allow_unsafe_ops": allow_unsafe_ops}
+                _engine.convert_graph(local, made, **choices)
             except SparkDLError as error:
                 # A copy is called as the user knows it.
                 raise type(error)(str(error).replace(str(local), shown or place), error.kind) from error

@@ -2,6 +2,7 @@
 
 from sparkdl.params.checks import is_keras_model
 from sparkdl.params.graphs import (
+    HasAllowUnsafeOps,
     HasCastInputs,
     HasGraph,
     HasInputMapping,
@@ -45,6 +46,7 @@ from sparkdl.params.rows import (
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "SCALE_HINTS",
+    "HasAllowUnsafeOps",
     "HasBatchSize",
     "HasCastInputs",
     "HasChannelOrder",

@@ -135,6 +135,33 @@ class HasCastInputs(Params):
         return self._set(castInputs=value)
 
 
+class HasAllowUnsafeOps(Params):
+    """Whether the graph may reach beyond itself."""
+
+    allowUnsafeOps: Param[bool] = Param(
+        Params._dummy(),
+        "allowUnsafeOps",
+        "whether the graph may run operations that reach beyond it: files, processes, Python, network, "
+        "queues",
+        TypeConverters.toBoolean,
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setDefault(allowUnsafeOps=False)
+
+    def getAllowUnsafeOps(self) -> bool:
+        """Whether the graph may run operations that reach beyond it."""
+        return self.getOrDefault(self.allowUnsafeOps)
+
+    def setAllowUnsafeOps(self: P, value: bool) -> P:
+        """Sets whether operations that reach beyond the graph may run: only where you trust it as a program.
+
+        The graph must have been read with `allowUnsafeOps` too.
+        """
+        return self._set(allowUnsafeOps=value)
+
+
 IMAGE_INPUT = "sparkdl_image_input:0"
 """What `imageInputPlaceholder` makes."""
 

@@ -162,6 +162,7 @@ class KerasImageFileTransformer(
             )
             options = {
                 "task": "tensors",
+                "allowUnsafeOps": "false",
                 "inputs": json.dumps([taken.name]),
                 "outputs": json.dumps([given.name]),
             }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from typing import Any
 
 from pyspark.sql.types import DataType, StructType
 
 from sparkdl import _batches, params
-from sparkdl._tensor import Tensor
+from sparkdl._tensor import Tensor, check_safe
 from sparkdl.transformers import columns, tensor_columns
 from sparkdl.transformers.model_stage import Bundle, ModelStage, Plan
 
@@ -43,6 +42,10 @@ class TensorStage(ModelStage, params.HasTensorOutputMode, params.HasHandleInvali
     def _taken(self, known: list[Tensor], model: str) -> list[Tensor]:
         """The model's outputs in the order of the columns."""
 
+    def _task(self) -> dict[str, str]:
+        """What the native model computes, without the names of its inputs and outputs."""
+        return {"task": "tensors", "allowUnsafeOps": "false"}
+
     def _check_fits(self, column: str, kind: DataType, tensor: Tensor, model: str) -> None:
         """Refuses a column whose type cannot feed this input."""
         tensor_columns.check_fits(column, kind, tensor, model)
@@ -55,16 +58,22 @@ class TensorStage(ModelStage, params.HasTensorOutputMode, params.HasHandleInvali
 
     def _plan(self, schema: StructType, bundle: Bundle) -> Plan:
         model = str(bundle.manifest["name"])
+        task = self._task()
+        check_safe(bundle.manifest, task["allowUnsafeOps"] == "true")
         known, given = self._tensors(bundle)
+        for tensor in known:
+            tensor.check_rows(f"the model {model}")
         inputs = self._fed(known, model)
         for name, tensor in zip(self._inputs(), inputs, strict=True):
             self._check_fits(name, columns.found(schema, name), tensor, model)
         outputs = self._taken(given, model)
+        for tensor in outputs:
+            tensor.check_rows(f"the model {model}")
         mode = self.getOutputMode()
         tensor_columns.check_mode(outputs, mode, model)
         names = zip(self._outputs(), outputs, strict=True)
-        options: dict[str, Any] = {
-            "task": "tensors",
+        options = {
+            **task,
             "inputs": json.dumps([tensor.name for tensor in inputs]),
             "outputs": json.dumps([tensor.name for tensor in outputs]),
         }

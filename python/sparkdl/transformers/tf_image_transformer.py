@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
 from sparkdl import _batches, _bundles, params
-from sparkdl._tensor import Tensor, tensors
+from sparkdl._tensor import Tensor, check_safe, tensors
 from sparkdl.exceptions import SparkDLValueError
 from sparkdl.graph.input import TFInputGraph, chosen
 from sparkdl.params.graphs import IMAGE_INPUT
@@ -31,6 +31,7 @@ class TFImageTransformer(
     HasInputCol,
     HasOutputCol,
     params.HasGraph,
+    params.HasAllowUnsafeOps,
     params.HasTensors,
     params.HasOutputMapping,
     params.HasChannelOrder,
@@ -73,6 +74,7 @@ class TFImageTransformer(
         handleInvalid: str = "keep",
         errorCol: str | None = None,
         expectedSha256: str | None = None,
+        allowUnsafeOps: bool = False,
         maxPixels: int = params.DEFAULT_MAX_PIXELS,
         applyExifOrientation: bool = False,
         fastDecode: bool = False,
@@ -99,6 +101,7 @@ class TFImageTransformer(
         handleInvalid: str = "keep",
         errorCol: str | None = None,
         expectedSha256: str | None = None,
+        allowUnsafeOps: bool = False,
         maxPixels: int = params.DEFAULT_MAX_PIXELS,
         applyExifOrientation: bool = False,
         fastDecode: bool = False,
@@ -148,9 +151,12 @@ class TFImageTransformer(
                 f"TFImageTransformer takes graphs on tensors, but {self.getGraph()} is a network for "
                 "pictures: use it as modelName of DeepImageFeaturizer or DeepImagePredictor."
             )
+        check_safe(bundle.manifest, self.getAllowUnsafeOps())
         inputs, known = tensors(bundle.manifest)
         self._check_input(inputs, model)
         outputs = self._taken(known, model)
+        for tensor in (*inputs, *outputs):
+            tensor.check_rows(f"the graph {model}")
         mode = self.getOutputMode()
         tensor_columns.check_mode(outputs, mode, model)
         for tensor in outputs:
@@ -167,6 +173,7 @@ class TFImageTransformer(
             source=_batches.Columns((column,)),
             options={
                 "task": "images",
+                "allowUnsafeOps": str(self.getAllowUnsafeOps()).lower(),
                 "outputs": json.dumps([tensor.name for tensor in outputs]),
                 "outputMode": "image" if mode == "image" else "values",
                 "channelOrder": self.getChannelOrder(),
@@ -241,7 +248,7 @@ class TFImageTransformer(
         key = graph.version, feed, tuple(fetches)
         if (known := _read.get(graph)) and known[0] == key and Path(known[1].path).exists():
             return known[1]
-        found = TFInputGraph.fromGraph(graph, None, [feed], fetches)
+        found = TFInputGraph.fromGraph(graph, None, [feed], fetches, allowUnsafeOps=self.getAllowUnsafeOps())
         _read[graph] = key, found
         return found
 

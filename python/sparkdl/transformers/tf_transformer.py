@@ -22,6 +22,7 @@ from sparkdl.transformers.tensor_stage import TensorStage
 class TFTransformer(
     TensorStage,
     params.HasTFInputGraph,
+    params.HasAllowUnsafeOps,
     params.HasInputMapping,
     params.HasOutputMapping,
     params.HasCastInputs,
@@ -55,6 +56,7 @@ class TFTransformer(
         handleInvalid: str = "keep",
         errorCol: str | None = None,
         expectedSha256: str | None = None,
+        allowUnsafeOps: bool = False,
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)
@@ -72,6 +74,7 @@ class TFTransformer(
         handleInvalid: str = "keep",
         errorCol: str | None = None,
         expectedSha256: str | None = None,
+        allowUnsafeOps: bool = False,
     ) -> TFTransformer:
         """Sets the params that are given, and no others."""
         return self._set(**self._input_kwargs)
@@ -121,6 +124,9 @@ class TFTransformer(
     def _taken(self, known: list[Tensor], model: str) -> list[Tensor]:
         columns = {column: name for name, column in self.getOutputMapping().items()}
         return [chosen(columns[column], known, "output", model) for column in self._outputs()]
+
+    def _task(self) -> dict[str, str]:
+        return super()._task() | {"allowUnsafeOps": str(self.getAllowUnsafeOps()).lower()}
 
     def _check_fits(self, column: str, kind: DataType, tensor: Tensor, model: str) -> None:
         if not self.getCastInputs():

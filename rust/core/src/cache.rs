@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::{Lazy, OnceCell};
 
 use crate::bundle::digest_of;
+use crate::options::Operation;
 use crate::session::Session;
 use crate::values::Port;
 use crate::{Error, ErrorKind, Result, runtime};
@@ -25,6 +26,9 @@ pub(crate) struct Key {
     pub(crate) digest: String,
     pub(crate) feeds: Vec<(String, Port)>,
     pub(crate) fetches: Vec<(String, Port)>,
+    /// Where it runs for blocks of rows.
+    pub(crate) operation: Option<Operation>,
+    pub(crate) allow_unsafe_ops: bool,
 }
 
 #[derive(Default)]

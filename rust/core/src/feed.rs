@@ -168,6 +168,16 @@ impl Feed {
         }
     }
 
+    /// A tensor of rows of one shape.
+    pub(crate) fn tensor(&self, rows: &[&RowPlace]) -> Values {
+        let dims = rows.first().map(|row| row.dims.as_slice()).unwrap_or_default();
+        let dims: Vec<u64> =
+            std::iter::once(rows.len()).chain(dims.iter().copied()).map(|side| side as u64).collect();
+        let mut tensor = Values::new(self.port.dtype, &dims);
+        self.fill(rows.iter().copied(), &mut tensor);
+        tensor
+    }
+
     /// Copies rows of one shape into a tensor of that shape.
     pub(crate) fn fill<'r>(&self, rows: impl Iterator<Item = &'r RowPlace>, tensor: &mut Values) {
         macro_rules! copy {

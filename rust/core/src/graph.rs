@@ -2,6 +2,7 @@
 
 mod convert;
 mod deny;
+pub(crate) mod each_row;
 pub(crate) mod freeze;
 pub(crate) mod keep;
 pub(crate) mod proto;
@@ -24,6 +25,7 @@ pub(crate) struct GraphFile {
     by_name: HashMap<String, usize>,
     functions: HashMap<String, Function>,
     place: Place,
+    allows_unsafe_ops: bool,
 }
 
 /// Where a graph comes from, as errors name it: `the bundle x.sparkdl`.
@@ -108,7 +110,13 @@ impl GraphFile {
                 return Err(place.refused(&format!("its graph has two nodes named {}", node.name)));
             }
         }
-        Ok(GraphFile { def, by_name, functions, place })
+        Ok(GraphFile { def, by_name, functions, place, allows_unsafe_ops: false })
+    }
+
+    /// Whether what runs may reach beyond the graph, as whoever asks for it says.
+    pub(crate) fn allowing_unsafe_ops(mut self, allowed: bool) -> GraphFile {
+        self.allows_unsafe_ops = allowed;
+        self
     }
 
     /// What runs when `feeds` are given and `fetches` asked for; refuses what must not run.
@@ -118,7 +126,7 @@ impl GraphFile {
         let nodes = self.needed(&feeds, &fetches)?;
         let purpose =
             if nodes.iter().any(keep::fills) { deny::Purpose::RunFilled } else { deny::Purpose::Run };
-        deny::check(&nodes, &self.functions, &self.place, purpose)?;
+        deny::check(&nodes, self, purpose)?;
         Ok(Closure { def: GraphDef { nodes, rest: self.def.rest.clone() }, feeds, fetches })
     }
 

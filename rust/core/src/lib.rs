@@ -1,5 +1,6 @@
 //! Batched picture decoding and TensorFlow graph execution. Knows nothing of Spark, Java or Python.
 
+mod blocks;
 pub mod bundle;
 mod cache;
 pub mod download;

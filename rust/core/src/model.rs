@@ -5,16 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::record_batch::RecordBatch;
 
+use crate::blocks::{self, Blocks};
 use crate::bundle::{Bundle, TensorManifest, TensorSpec, damaged};
 use crate::cache::{self, Key, Lease};
-use crate::graph::{Closure, GraphFile, Place};
+use crate::graph::{Closure, GraphFile, Place, each_row};
 use crate::image::Packer;
 use crate::metrics::{Counters, Metrics};
-use crate::options::{Asked, ImageOptions, ModelOptions, NetworkOptions, PicturesOptions, Task};
+use crate::options::{
+    Asked, BlocksOptions, ImageOptions, ModelOptions, NetworkOptions, Operation, PicturesOptions, Task,
+    TensorsOptions,
+};
 use crate::picture_feed::PictureInput;
 use crate::pictures::{self, Answer, PICTURES_OF_A_RUN, Pictures};
 use crate::pool;
-use crate::session::Session;
+use crate::session::{Ports, Session};
 use crate::task::{self, Fetch};
 use crate::tensors::{self, Images, Tensors};
 use crate::values::{Dtype, Port};
@@ -33,6 +37,7 @@ pub struct Model {
 enum Kind {
     Pictures(Arc<Pictures>),
     Tensors(Arc<Tensors>),
+    Blocks(Blocks),
 }
 
 /// What the threads of a call share with the handle; it outlives a handle that is dropped while a helper is at work.
@@ -53,7 +58,8 @@ impl Model {
         let (lease, kind) = match options.asked {
             Asked::Network(asked) => network(bundle, digest, &asked)?,
             Asked::Pictures(asked) => pictures(bundle, digest, &asked)?,
-            Asked::Tensors(asked) => tensors(bundle, digest, &asked.inputs, &asked.outputs, None)?,
+            Asked::Tensors(asked) => tensors(bundle, digest, &asked, None)?,
+            Asked::Blocks(asked) => blocks(bundle, digest, &asked)?,
             Asked::Images(asked) => images(bundle, digest, &asked)?,
         };
         let live = Arc::new(Live { lease, cancelled: AtomicBool::new(false), counters: Counters::default() });
@@ -70,6 +76,7 @@ impl Model {
         match &self.kind {
             Kind::Pictures(pictures) => pictures::run(&self.live, pictures, batch, self.threads),
             Kind::Tensors(tensors) => tensors::run(&self.live, tensors, batch, self.threads),
+            Kind::Blocks(blocks) => blocks::run(&self.live, blocks, batch),
         }
     }
 
@@ -96,7 +103,8 @@ fn network(bundle: Bundle, digest: String, asked: &NetworkOptions) -> Result<(Le
     let (packer, input) = (Packer::new(spec, asked.pictures), [spec.height, spec.width, spec.channels]);
     let feeds = vec![picture_port(&manifest.input.tensor, &input)];
     let fetches = vec![picture_port(&fetch.output.tensor, &fetch.output.shape)];
-    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::picture_closure, PICTURES_OF_A_RUN)?;
+    let key = Key { digest, feeds, fetches, operation: None, allow_unsafe_ops: false };
+    let lease = lease(bundle, key, GraphFile::picture_closure, Some(PICTURES_OF_A_RUN))?;
     Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, input, fetch, answer)))))
 }
 
@@ -112,7 +120,8 @@ fn pictures(bundle: Bundle, digest: String, asked: &PicturesOptions) -> Result<(
     let (packer, sides) = (Packer::new(spec, asked.pictures), [spec.height, spec.width, spec.channels]);
     let feeds = vec![picture_port(&input.tensor, &sides)];
     let fetches = vec![picture_port(&fetch.output.tensor, &fetch.output.shape)];
-    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::picture_closure, PICTURES_OF_A_RUN)?;
+    let key = Key { digest, feeds, fetches, operation: None, allow_unsafe_ops: false };
+    let lease = lease(bundle, key, GraphFile::picture_closure, Some(PICTURES_OF_A_RUN))?;
     Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, sides, fetch, answer)))))
 }
 
@@ -120,36 +129,74 @@ fn pictures(bundle: Bundle, digest: String, asked: &PicturesOptions) -> Result<(
 fn images(bundle: Bundle, digest: String, asked: &ImageOptions) -> Result<(Lease, Kind)> {
     let (manifest, shown) = (bundle.tensors()?, bundle.shown());
     let spec = task::only_input(manifest, shown)?;
-    let pictures = PictureInput::new(&spec.port(), asked, shown)?;
-    let inputs = [spec.name.clone()];
-    tensors(
-        bundle,
-        digest,
-        &inputs,
-        &asked.outputs,
-        Some(Images { input: pictures, are_outputs: asked.images }),
-    )
+    let (pictures, are_outputs) = (PictureInput::new(&spec.port(), asked, shown)?, asked.images);
+    let asked = TensorsOptions {
+        inputs: vec![spec.name.clone()],
+        outputs: asked.outputs.clone(),
+        allow_unsafe_ops: asked.allow_unsafe_ops,
+    };
+    tensors(bundle, digest, &asked, Some(Images { input: pictures, are_outputs }))
 }
 
 fn tensors(
     bundle: Bundle,
     digest: String,
-    inputs: &[String],
-    outputs: &[String],
+    asked: &TensorsOptions,
     images: Option<Images>,
 ) -> Result<(Lease, Kind)> {
-    let (names, wanted) = (inputs, outputs);
     let (manifest, shown) = (bundle.tensors()?, bundle.shown());
     let TensorManifest { inputs, outputs, .. } = manifest;
+    let all = inputs.iter().chain(outputs.iter().filter(|spec| asked.outputs.contains(&spec.name)));
+    all.into_iter().try_for_each(|spec| spec.check_rows(shown))?;
     let ports = |specs: &[TensorSpec]| specs.iter().map(TensorSpec::port).collect::<Vec<_>>();
-    let chosen = Tensors::choose((&ports(inputs), &ports(outputs)), (names, wanted), images, shown)?;
-    let tensors = |specs: &[TensorSpec], ports: &[Port]| -> Vec<(String, Port)> {
-        let spec = |port: &Port| specs.iter().find(|spec| spec.name == port.name);
-        ports.iter().filter_map(|port| Some((spec(port)?.tensor.clone(), port.clone()))).collect()
-    };
-    let (feeds, fetches) = (tensors(inputs, &chosen.inputs), tensors(outputs, &chosen.outputs));
-    let lease = lease(bundle, Key { digest, feeds, fetches }, GraphFile::closure, chosen.usual_rows())?;
+    let chosen =
+        Tensors::choose((&ports(inputs), &ports(outputs)), (&asked.inputs, &asked.outputs), images, shown)?;
+    let (feeds, fetches) = (named(inputs, &chosen.inputs), named(outputs, &chosen.outputs));
+    let key = Key { digest, feeds, fetches, operation: None, allow_unsafe_ops: asked.allow_unsafe_ops };
+    let lease = lease(bundle, key, GraphFile::closure, Some(chosen.usual_rows()))?;
     Ok((lease, Kind::Tensors(Arc::new(chosen))))
+}
+
+/// A graph on tensors that runs for each row, or for blocks of rows.
+fn blocks(bundle: Bundle, digest: String, asked: &BlocksOptions) -> Result<(Lease, Kind)> {
+    let (manifest, shown) = (bundle.tensors()?, bundle.shown());
+    let TensorManifest { inputs, outputs, .. } = manifest;
+    let operation = asked.operation;
+    let BlocksOptions { tensors: wanted, .. } = asked;
+    if operation != Operation::MapRows {
+        inputs.iter().try_for_each(|spec| spec.check_rows(shown))?;
+    }
+    let given = |spec: &TensorSpec| match operation {
+        Operation::MapRows => spec.whole(),
+        _ => spec.port(),
+    };
+    let taken = |spec: &TensorSpec| -> Result<Port> {
+        match operation {
+            Operation::MapRows | Operation::ReduceBlocks => Ok(spec.whole()),
+            Operation::MapBlocks => spec.check_rows(shown).map(|()| spec.port()),
+            Operation::MapBlocksTrimmed => spec.any_rows(shown),
+        }
+    };
+    let ports = |specs: &[TensorSpec]| specs.iter().map(given).collect::<Vec<_>>();
+    let asked_for = outputs.iter().filter(|spec| wanted.outputs.contains(&spec.name));
+    let all = (ports(inputs), asked_for.map(taken).collect::<Result<Vec<_>>>()?);
+    let chosen = Tensors::choose((&all.0, &all.1), (&wanted.inputs, &wanted.outputs), None, shown)?;
+    let (feeds, fetches) = (named(inputs, &chosen.inputs), named(outputs, &chosen.outputs));
+    let key =
+        Key { digest, feeds, fetches, operation: Some(operation), allow_unsafe_ops: wanted.allow_unsafe_ops };
+    if operation == Operation::MapRows {
+        let lease = lease(bundle, key, GraphFile::closure, Some(chosen.usual_rows()))?;
+        return Ok((lease, Kind::Tensors(Arc::new(chosen))));
+    }
+    let usual_rows = (operation == Operation::MapBlocks).then(|| chosen.usual_rows());
+    let lease = lease(bundle, key, GraphFile::closure, usual_rows)?;
+    Ok((lease, Kind::Blocks(Blocks::new(chosen, operation, asked.skip_invalid))))
+}
+
+/// The tensors of these ports.
+fn named(specs: &[TensorSpec], ports: &[Port]) -> Vec<(String, Port)> {
+    let spec = |port: &Port| specs.iter().find(|spec| spec.name == port.name);
+    ports.iter().filter_map(|port| Some((spec(port)?.tensor.clone(), port.clone()))).collect()
 }
 
 /// A tensor of pictures, named as errors name it.
@@ -161,17 +208,26 @@ fn picture_port(tensor: &str, shape: &[usize]) -> (String, Port) {
 /// What runs of a graph for given tensors to feed and to fetch.
 type Close = fn(&GraphFile, &[String], &[String]) -> Result<Closure>;
 
-/// The session that feeds and fetches these tensors, loaded where it is not yet; its runs usually have so many rows.
-fn lease(mut bundle: Bundle, key: Key, close: Close, usual_rows: usize) -> Result<Lease> {
+/// The session that feeds and fetches these tensors, loaded where it is not yet; `usual_rows` as in `Ports`.
+fn lease(mut bundle: Bundle, key: Key, close: Close, usual_rows: Option<usize>) -> Result<Lease> {
     let (feeds, feed_ports): (Vec<String>, Vec<Port>) = key.feeds.iter().cloned().unzip();
     let (fetches, fetch_ports): (Vec<String>, Vec<Port>) = key.fetches.iter().cloned().unzip();
+    let (operation, allow_unsafe_ops) = (key.operation, key.allow_unsafe_ops);
     cache::lease(key, move || {
         let shown = bundle.shown().to_owned();
+        let place = Place::bundle(&shown);
         let mut read = || {
-            let graph = GraphFile::parse(bundle.graph()?, Place::bundle(&shown))?;
-            close(&graph, &feeds, &fetches)
+            let graph =
+                GraphFile::parse(bundle.graph()?, place.clone())?.allowing_unsafe_ops(allow_unsafe_ops);
+            let closure = close(&graph, &feeds, &fetches)?;
+            match operation {
+                Some(Operation::MapRows) => each_row::mapped(closure, (&feed_ports, &fetch_ports), &place),
+                Some(Operation::ReduceBlocks) => Ok(each_row::as_one_row(closure, &fetch_ports)),
+                _ => Ok(closure),
+            }
         };
-        Session::new(&mut read, (&feed_ports, &fetch_ports), usual_rows, &shown)
+        let ports = Ports { feeds: &feed_ports, fetches: &fetch_ports, usual_rows };
+        Session::new(&mut read, ports, &shown)
     })
 }
 

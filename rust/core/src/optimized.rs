@@ -32,7 +32,7 @@ pub(crate) fn session(
 ) -> Result<Session> {
     let unusual = |what: &str| Error::new(ErrorKind::Internal, what);
     let samples =
-        |rows: usize| ports.0.iter().map(|port| sample(port, rows)).collect::<Option<Vec<Values>>>();
+        |rows: usize| ports.feeds.iter().map(|port| sample(port, rows)).collect::<Option<Vec<Values>>>();
     let one = samples(1).ok_or_else(|| unusual("a side of an input is open"))?;
     let (feeds, fetches) = (closure.feeds.clone(), closure.fetches.clone());
     summands::protect_functions(&mut closure.def);

@@ -45,6 +45,7 @@ pub(crate) enum Asked {
     Network(NetworkOptions),
     Pictures(PicturesOptions),
     Tensors(TensorsOptions),
+    Blocks(BlocksOptions),
     Images(ImageOptions),
 }
 
@@ -82,6 +83,7 @@ pub(crate) struct ImageOptions {
     /// Height and width to resize to; `None`: the graph's, else each picture's own.
     pub(crate) size: Option<[usize; 2]>,
     pub(crate) pictures: PictureOptions,
+    pub(crate) allow_unsafe_ops: bool,
 }
 
 /// Of a graph on tensors: names of its inputs and outputs, in the order of the columns.
@@ -89,6 +91,29 @@ pub(crate) struct ImageOptions {
 pub(crate) struct TensorsOptions {
     pub(crate) inputs: Vec<String>,
     pub(crate) outputs: Vec<String>,
+    pub(crate) allow_unsafe_ops: bool,
+}
+
+/// Of a graph on tensors that runs once for each block of rows.
+#[derive(Debug, Clone)]
+pub(crate) struct BlocksOptions {
+    pub(crate) operation: Operation,
+    pub(crate) tensors: TensorsOptions,
+    /// Where rows do not stay rows: whether those that cannot be used are left out; else they are refused.
+    pub(crate) skip_invalid: bool,
+}
+
+/// What a block of rows becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Operation {
+    /// A row for each row; the graph is one of a single row.
+    MapRows,
+    /// A row for each row.
+    MapBlocks,
+    /// Any number of rows.
+    MapBlocksTrimmed,
+    /// One row; outputs have no dimension of rows.
+    ReduceBlocks,
 }
 
 /// The options of `runtime::load`; empty strings are places not to look at.
@@ -98,6 +123,8 @@ pub(crate) struct RuntimeOptions {
     pub(crate) tensorflow_classpath: String,
     pub(crate) python: String,
 }
+
+const TASKS: &str = "features, predictions, topK, pictures, tensors, blocks, images";
 
 impl ModelOptions {
     pub(crate) fn parse(options: &Options) -> Result<Self> {
@@ -112,10 +139,9 @@ impl ModelOptions {
             "features" | "predictions" | "topK" => Asked::Network(NetworkOptions::parse(task, pairs)?),
             "pictures" => Asked::Pictures(PicturesOptions::parse(pairs)?),
             "tensors" => Asked::Tensors(TensorsOptions::parse(pairs)?),
+            "blocks" => Asked::Blocks(BlocksOptions::parse(pairs)?),
             "images" => Asked::Images(ImageOptions::parse(pairs)?),
-            other => {
-                return Err(refused("task", other, "features, predictions, topK, pictures, tensors, images"));
-            }
+            other => return Err(refused("task", other, TASKS)),
         };
         Ok(ModelOptions { model: PathBuf::from(model), threads, asked })
     }
@@ -166,6 +192,7 @@ impl ImageOptions {
             channel_order: channel_order.to_owned(),
             size: pairs.size("height", "width", MAX_SIDE)?,
             pictures: PictureOptions::parse(&mut pairs)?,
+            allow_unsafe_ops: pairs.flag("allowUnsafeOps")?,
         };
         pairs.finish()?;
         Ok(parsed)
@@ -174,9 +201,39 @@ impl ImageOptions {
 
 impl TensorsOptions {
     fn parse(mut pairs: Pairs) -> Result<Self> {
-        let parsed = TensorsOptions { inputs: pairs.names("inputs")?, outputs: pairs.names("outputs")? };
+        let parsed = TensorsOptions::take(&mut pairs)?;
         pairs.finish()?;
         Ok(parsed)
+    }
+
+    fn take(pairs: &mut Pairs) -> Result<Self> {
+        Ok(TensorsOptions {
+            inputs: pairs.names("inputs")?,
+            outputs: pairs.names("outputs")?,
+            allow_unsafe_ops: pairs.flag("allowUnsafeOps")?,
+        })
+    }
+}
+
+impl BlocksOptions {
+    fn parse(mut pairs: Pairs) -> Result<Self> {
+        let operation = match pairs.take("operation")? {
+            "mapRows" => Operation::MapRows,
+            "mapBlocks" => Operation::MapBlocks,
+            "mapBlocksTrimmed" => Operation::MapBlocksTrimmed,
+            "reduceBlocks" => Operation::ReduceBlocks,
+            other => {
+                return Err(refused(
+                    "operation",
+                    other,
+                    "mapRows, mapBlocks, mapBlocksTrimmed, reduceBlocks",
+                ));
+            }
+        };
+        let tensors = TensorsOptions::take(&mut pairs)?;
+        let skip_invalid = pairs.flag("skipInvalid")?;
+        pairs.finish()?;
+        Ok(BlocksOptions { operation, tensors, skip_invalid })
     }
 }
 
@@ -242,6 +299,7 @@ pub(crate) struct GraphOptions {
     pub(crate) signature: String,
     pub(crate) inputs: Vec<String>,
     pub(crate) outputs: Vec<String>,
+    pub(crate) allow_unsafe_ops: bool,
 }
 
 impl GraphOptions {
@@ -255,6 +313,7 @@ impl GraphOptions {
             signature: pairs.take("signature")?.to_owned(),
             inputs: pairs.names("inputs")?,
             outputs: pairs.names("outputs")?,
+            allow_unsafe_ops: pairs.flag("allowUnsafeOps")?,
         };
         pairs.finish()?;
         Ok(parsed)

@@ -40,8 +40,14 @@ pub(crate) const MAX_GRAPH_BYTES: usize = i32::MAX as usize;
 /// Bytes of kernels from which `optimized` is worth its second session.
 const LARGE_KERNELS: usize = 8 << 20;
 
-/// Of the tensors that are fed, and of those that are fetched.
-pub(crate) type Ports<'a> = (&'a [Port], &'a [Port]);
+/// The tensors that are fed, and those that are fetched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports<'a> {
+    pub(crate) feeds: &'a [Port],
+    pub(crate) fetches: &'a [Port],
+    /// How many rows usually go in and come out; `None`: others come out than go in.
+    pub(crate) usual_rows: Option<usize>,
+}
 
 /// A loaded graph; runs may go side by side.
 #[derive(Debug)]
@@ -54,6 +60,8 @@ pub(crate) struct Session {
     matrices: usize,
     /// Whether the first run, in which TensorFlow optimizes the graph, is over.
     settled: Once,
+    /// Whether outputs have as many rows as inputs.
+    keeps_rows: bool,
 }
 
 /// Where a tensor that is fed or fetched is in the graph; `None` for an input that nothing asked for needs.
@@ -64,12 +72,10 @@ struct Place {
 }
 
 impl Session {
-    /// Gives the graph to TensorFlow. `ports` say what each of the tensors holds that the closure is fed and asked for; runs
-    /// usually have `usual_rows`. `read` may be called twice, so that nothing need be kept in case it is.
+    /// Gives the graph to TensorFlow. `ports` say what each of the tensors holds that the closure is fed and asked for. `read` may be called twice, so that nothing need be kept in case it is.
     pub(crate) fn new(
         read: &mut dyn FnMut() -> Result<Closure>,
         ports: Ports<'_>,
-        usual_rows: usize,
         shown: &str,
     ) -> Result<Session> {
         let mut closure = read()?;
@@ -82,7 +88,10 @@ impl Session {
         let has_sums = summands::may_be_fused(&closure.def);
         let is_worth_it = has_sums || weights::bytes_of_kernels(&closure.def) >= LARGE_KERNELS;
         // What is filled is not in the graph that comes out of the optimizer.
-        if is_worth_it && fills.is_empty() {
+        if let Some(usual_rows) = ports.usual_rows
+            && is_worth_it
+            && fills.is_empty()
+        {
             match optimized::session(closure, ports, usual_rows, shown) {
                 Ok(session) => return Ok(session),
                 Err(error) => log::info!("{shown} runs as TensorFlow optimizes it: {}", error.report()),
@@ -152,7 +161,7 @@ impl Session {
     /// A session over a graph as it is, in which the operations of the names in `fill` have run.
     pub(crate) fn over(
         closure: Closure,
-        (feeds, fetches): Ports<'_>,
+        ports: Ports<'_>,
         config: &[u8],
         fill: &[String],
         shown: &str,
@@ -171,14 +180,17 @@ impl Session {
             .import_graph_def(&bytes, &ImportGraphDefOptions::new())
             .map_err(|e| refused("TensorFlow does not take its graph.").with_source(e))?;
         drop(bytes);
-        let places = |names: &[TensorName], ports: &[Port]| {
+        let keeps_rows = ports.usual_rows.is_some();
+        let places = |names: &[TensorName], ports: &[Port], is_open: bool| {
             let found = names.iter().zip(ports).map(|(name, port)| {
-                let output = needed.contains(&name.node).then(|| find(&graph, name, port)).transpose();
+                let output =
+                    needed.contains(&name.node).then(|| find(&graph, name, port, is_open)).transpose();
                 Ok(Place { port: port.clone(), output: output.map_err(|what| refused(&what))? })
             });
             found.collect::<Result<Vec<_>>>()
         };
-        let (feeds, fetches) = (places(&feed_names, feeds)?, places(&fetch_names, fetches)?);
+        let feeds = places(&feed_names, ports.feeds, true)?;
+        let fetches = places(&fetch_names, ports.fetches, keeps_rows)?;
         let session =
             open(&graph, config).map_err(|e| refused("TensorFlow cannot open a session.").with_source(e))?;
         if !fill.is_empty() {
@@ -190,7 +202,7 @@ impl Session {
             session.run(&mut run).map_err(|e| refused("its weights cannot be read.").with_source(e))?;
         }
         let (shown, settled) = (shown.to_owned(), Once::new());
-        Ok(Session { session, feeds, fetches, shown, matrices: 0, settled })
+        Ok(Session { session, feeds, fetches, shown, matrices: 0, settled, keeps_rows })
     }
 
     /// How many rows a run has at least: `usual`, and more where each run reads large matrices.
@@ -265,11 +277,18 @@ impl Session {
 
     fn check_output(&self, port: &Port, dims: &[u64], rows: u64) -> Result<()> {
         match dims {
-            [found, rest @ ..] if *found == rows && has_shape(rest, &port.shape) => Ok(()),
+            [found, rest @ ..] if (*found == rows || !self.keeps_rows) && has_shape(rest, &port.shape) => {
+                Ok(())
+            }
             _ => {
-                let needed = port.shown_shape();
+                let (needed, others) = (port.shown_shape(), dims.first() != Some(&rows));
+                let advice = if others {
+                    " A graph that gives other rows than it takes runs through mapBlocks with trim."
+                } else {
+                    ""
+                };
                 Err(self.failed(&format!(
-                    "its output {} has the shape {dims:?} for {rows} rows, the manifest says {needed} for each.",
+                    "its output {} has the shape {dims:?} for {rows} rows, the manifest says {needed} for each.{advice}",
                     port.name
                 )))
             }
@@ -285,8 +304,13 @@ impl Session {
     }
 }
 
-/// A tensor of the graph, if it is there and holds what `port` says.
-fn find(graph: &Graph, name: &TensorName, port: &Port) -> std::result::Result<(Operation, i32), String> {
+/// A tensor of the graph, if it is there and holds what `port` says; `is_open`: for any number of rows.
+fn find(
+    graph: &Graph,
+    name: &TensorName,
+    port: &Port,
+    is_open: bool,
+) -> std::result::Result<(Operation, i32), String> {
     let operation = graph.operation_by_name(&name.node).ok().flatten();
     let operation = operation.filter(|operation| name.index < operation.num_outputs());
     let operation = operation.ok_or_else(|| format!("its graph has no tensor {name}."))?;
@@ -298,7 +322,7 @@ fn find(graph: &Graph, name: &TensorName, port: &Port) -> std::result::Result<(O
     let shape = graph
         .tensor_shape(tensorflow::Output { operation: operation.clone(), index })
         .map_err(|_| format!("the shape of {name} is unknown."))?;
-    if !fits(&shape, &port.shape) {
+    if !fits(&shape, &port.shape, is_open) {
         let needed = port.shown_shape();
         return Err(format!("the manifest gives {name} the shape {needed} for each row, its graph {shape}."));
     }
@@ -330,10 +354,10 @@ pub(crate) fn sides(shape: &tensorflow::Shape) -> Option<Vec<Option<usize>>> {
     Some((0..rank).map(|index| shape[index].and_then(|side| usize::try_from(side).ok())).collect())
 }
 
-/// Whether a graph's static shape allows any number of rows of this shape.
-fn fits(found: &tensorflow::Shape, shape: &[Option<usize>]) -> bool {
+/// Whether a graph's static shape allows rows of this shape; `is_open`: any number of them.
+fn fits(found: &tensorflow::Shape, shape: &[Option<usize>], is_open: bool) -> bool {
     let Some(rank) = found.dims() else { return true };
-    let open_batch = rank == 0 || found[0].is_none();
+    let open_batch = rank == 0 || found[0].is_none() || !is_open;
     let side_fits = |(index, side): (usize, &Option<usize>)| match (found[index + 1], side) {
         (Some(found), Some(side)) => usize::try_from(found) == Ok(*side),
         _ => true,

@@ -63,6 +63,7 @@ impl Fetch {
             let known = known.join(", ");
             unfit(shown, &format!("it has {} outputs ({known}), of which one must be named", outputs.len()))
         })?;
+        spec.check_rows(shown)?;
         let port = spec.port();
         let Port { name, dtype, .. } = &port;
         if *dtype != Dtype::Float32 {
@@ -114,6 +115,7 @@ pub(crate) fn only_input<'m>(manifest: &'m TensorManifest, shown: &str) -> Resul
             &format!("it has {count} inputs ({names}), not one: feed it columns of numbers"),
         ));
     };
+    spec.check_rows(shown)?;
     Ok(spec)
 }
 

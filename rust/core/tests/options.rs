@@ -36,7 +36,7 @@ fn unknown_and_doubled_keys_are_named() {
 fn every_bad_value_is_named_with_what_is_taken() {
     let cases = [
         ("model", "", "the path of a bundle file"),
-        ("task", "Features", "features, predictions, topK, pictures, tensors, images"),
+        ("task", "Features", "features, predictions, topK, pictures, tensors, blocks, images"),
         ("topK", "0", "whole numbers from 1"),
         ("topK", "many", "whole numbers from 1"),
         ("resizeMode", "squash", "stretch, crop, pad"),

@@ -44,6 +44,7 @@ impl Bundle {
             ("threads", "0"),
             ("inputs", &inputs.to_string()),
             ("outputs", &outputs.to_string()),
+            ("allowUnsafeOps", "false"),
         ])
     }
 

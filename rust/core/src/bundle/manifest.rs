@@ -6,7 +6,7 @@ use super::damaged;
 use crate::image::{ChannelOrder, InputSpec, Normalization};
 use crate::options::MAX_SIDE;
 use crate::values::{Dtype, MAX_VALUES, Port};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 pub(super) const FILE: &str = "manifest.json";
 pub(super) const MAX_BYTES: u64 = 16 << 20;
@@ -35,6 +35,9 @@ pub(crate) struct TensorManifest {
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
     pub(crate) graph: GraphMember,
+    /// Whether the graph was read with operations that reach beyond it, which only run where they are asked for.
+    #[serde(default, rename = "unsafeOps")]
+    pub(crate) unsafe_ops: bool,
     #[allow(dead_code, reason = "part of the format")]
     source: serde_json::Value,
     #[allow(dead_code, reason = "part of the format")]
@@ -51,11 +54,56 @@ pub(crate) struct TensorSpec {
     dtype: Dtype,
     /// Without the batch dimension; null is any size.
     shape: Vec<Option<usize>>,
+    /// Whether there is a batch dimension, open: else `shape` is the whole.
+    #[serde(default = "yes")]
+    rows: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl TensorSpec {
+    /// A row of it.
     pub(crate) fn port(&self) -> Port {
         Port { name: self.name.clone(), dtype: self.dtype, shape: self.shape.clone() }
+    }
+
+    /// All of it.
+    pub(crate) fn whole(&self) -> Port {
+        let rows = self.rows.then_some(None);
+        Port { shape: rows.into_iter().chain(self.shape.iter().copied()).collect(), ..self.port() }
+    }
+
+    /// Each of its rows, of which there may be any number, or always the same.
+    pub(crate) fn any_rows(&self, shown: &str) -> Result<Port> {
+        let whole = self.whole();
+        match whole.shape.split_first() {
+            Some((_, row)) => Ok(Port { shape: row.to_vec(), ..whole }),
+            None => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "The output {} of {shown} is a single value and has no rows: ask for it through reduceBlocks.",
+                    self.name
+                ),
+            )),
+        }
+    }
+
+    /// Refuses a tensor whose first dimension is not the rows.
+    pub(crate) fn check_rows(&self, shown: &str) -> Result<()> {
+        if self.rows {
+            return Ok(());
+        }
+        let shape = self.port().shown_shape();
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "The tensor {} of {shown} has the shape {shape}, but the first dimension must be open, for the rows. A graph of \
+                 one row runs through mapRows.",
+                self.tensor
+            ),
+        ))
     }
 }
 

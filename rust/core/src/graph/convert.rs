@@ -15,7 +15,7 @@ use crate::bundle::{self, TENSORS_VERSION, hex_sha256};
 use crate::options::GraphOptions;
 use crate::saved_model::{self, MetaGraph, Stored};
 use crate::session::{MAX_GRAPH_BYTES, Session, sides};
-use crate::values::{Dtype, shown_sides};
+use crate::values::Dtype;
 use crate::{Error, Options, Result, runtime};
 
 /// A SavedModel's file and the start of the names of its checkpoint.
@@ -35,7 +35,7 @@ type Named = Vec<(String, String)>;
 /// Options: `file` (a serialised `GraphDef`, the folder of a SavedModel, a folder of checkpoints of TensorFlow 1 or the `.meta` file
 /// of one), `output` (the bundle), `name` (of the bundle), `tags`
 /// (of a SavedModel, as a JSON array), `signature` (of a SavedModel or checkpoint; empty: `inputs` and `outputs` say it), `inputs`, `outputs`
-/// (JSON arrays of tensors, `name:0`; empty with `signature`).
+/// (JSON arrays of tensors, `name:0`; empty with `signature`), `allowUnsafeOps` (whether what runs may reach beyond the graph).
 pub fn convert(options: &Options) -> Result<()> {
     let options = GraphOptions::parse(options)?;
     runtime::loaded()?;
@@ -43,7 +43,7 @@ pub fn convert(options: &Options) -> Result<()> {
     let Source { def, inputs, outputs, .. } = &source;
     let tensors = |named: &Named| named.iter().map(|(_, tensor)| tensor.clone()).collect::<Vec<_>>();
     let (feeds, fetches) = (tensors(inputs), tensors(outputs));
-    let whole = GraphFile::new(def.clone(), source.place.clone())?;
+    let whole = source.graph(def.clone())?;
     let nodes = whole.behind(&feeds, &fetches)?;
     if let Some(table) = nodes.iter().find(|node| tables::is_mutable(node)) {
         let what =
@@ -62,7 +62,9 @@ pub fn convert(options: &Options) -> Result<()> {
         keep::variables(needed, &variables)
     });
     frozen.nodes.extend(fills);
-    let closure = GraphFile::new(frozen, source.place.clone())?.closure(&feeds, &fetches)?;
+    let frozen = source.graph(frozen)?;
+    let closure = frozen.closure(&feeds, &fetches)?;
+    let has_unsafe_ops = frozen.allowing_unsafe_ops(false).closure(&feeds, &fetches).is_err();
     let bytes = closure.def.encode();
     if bytes.len() > MAX_GRAPH_BYTES {
         return Err(source.refused("what runs of it is larger than 2 GiB, TensorFlow's limit"));
@@ -78,7 +80,7 @@ pub fn convert(options: &Options) -> Result<()> {
             .map(|((name, tensor), place)| source.described(&graph, name, tensor, place))
             .collect()
     };
-    let manifest = json!({
+    let mut manifest = json!({
         "format": "sparkdl-bundle",
         "version": TENSORS_VERSION,
         "name": options.name,
@@ -88,6 +90,9 @@ pub fn convert(options: &Options) -> Result<()> {
         "source": {"sha256": source.digest, "sparkdl": env!("CARGO_PKG_VERSION")},
         "license": "",
     });
+    if has_unsafe_ops {
+        manifest["unsafeOps"] = Value::Bool(true);
+    }
     bundle::write(&options.output, manifest, |into| into.write_all(&bytes))
 }
 
@@ -144,6 +149,7 @@ struct Source {
     initialisers: Initialisers,
     digest: String,
     place: Place,
+    allows_unsafe_ops: bool,
 }
 
 impl Source {
@@ -166,6 +172,7 @@ impl Source {
             initialisers: Initialisers::default(),
             digest: hex_sha256(&bytes),
             place,
+            allows_unsafe_ops: options.allow_unsafe_ops,
         };
         let meta = match &format {
             Format::Graph => None,
@@ -199,6 +206,11 @@ impl Source {
         }
         source.def = GraphDef::decode(&graph).ok_or_else(|| source.refused(NO_GRAPH))?;
         Ok(source)
+    }
+
+    /// What of it runs, or is to run.
+    fn graph(&self, def: GraphDef) -> Result<GraphFile> {
+        Ok(GraphFile::new(def, self.place.clone())?.allowing_unsafe_ops(self.allows_unsafe_ops))
     }
 
     fn tagged(&self, graphs: Vec<MetaGraph>, options: &GraphOptions) -> Result<MetaGraph> {
@@ -283,15 +295,16 @@ impl Source {
         let shape = graph.tensor_shape(tensorflow::Output { operation, index }).map_err(|_| missing())?;
         let dims =
             sides(&shape).ok_or_else(|| self.refused(&format!("the rank of its tensor {tensor} is open")))?;
-        match dims.split_first() {
-            Some((None, row)) => {
-                Ok(json!({"name": name, "tensor": place.to_string(), "dtype": dtype.name(), "shape": row}))
-            }
-            _ => Err(self.refused(&format!(
-                "its tensor {tensor} has the shape {}, but the first dimension must be open, for the rows",
-                shown_sides(&dims)
-            ))),
+        let (rows, shape) = match dims.split_first() {
+            Some((None, row)) => (true, row),
+            _ => (false, &dims[..]),
+        };
+        let mut described =
+            json!({"name": name, "tensor": place.to_string(), "dtype": dtype.name(), "shape": shape});
+        if !rows {
+            described["rows"] = Value::Bool(false);
         }
+        Ok(described)
     }
 
     fn refused(&self, what: &str) -> Error {

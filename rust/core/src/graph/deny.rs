@@ -1,9 +1,9 @@
 //! Operations that a graph from elsewhere may not run: a graph is a program.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::Place;
-use super::proto::{Function, NodeDef};
+use super::GraphFile;
+use super::proto::NodeDef;
 use crate::Result;
 
 /// Operations that touch files, processes, Python, the network, other machines, or state that outlives a run.
@@ -47,13 +47,8 @@ pub(super) enum Purpose {
     Initialise,
 }
 
-/// Refuses the first operation that may not run, in `nodes` or in a function that they call.
-pub(super) fn check(
-    nodes: &[NodeDef],
-    functions: &HashMap<String, Function>,
-    from: &Place,
-    purpose: Purpose,
-) -> Result<()> {
+/// Refuses the first operation that may not run, in `nodes` of a graph or in a function that they call.
+pub(super) fn check(nodes: &[NodeDef], whole: &GraphFile, purpose: Purpose) -> Result<()> {
     let mut entered = HashSet::new();
     let mut open: Vec<(&[NodeDef], Option<&str>)> = vec![(nodes, None)];
     while let Some((nodes, inside)) = open.pop() {
@@ -63,15 +58,16 @@ pub(super) fn check(
                     inside.map(|function| format!(" in the function {function}")).unwrap_or_default();
                 format!("{} (node {}{function})", node.op, node.name)
             };
-            if let Some(why) = refusal(node, purpose) {
-                return Err(from.refused(&format!("its graph runs {}, {why}", place())));
+            let unsafe_op = if whole.allows_unsafe_ops { None } else { unsafe_op(node, purpose) };
+            if let Some(why) = unsafe_op.or_else(|| refusal(node, purpose)) {
+                return Err(whole.refused(&format!("its graph runs {}, {why}", place())));
             }
             let mut called = node.functions().ok_or_else(|| {
-                from.refused(&format!("its graph has unreadable attributes at {}", place()))
+                whole.refused(&format!("its graph has unreadable attributes at {}", place()))
             })?;
             called.push(node.op.clone());
             for name in called {
-                if let Some(function) = functions.get(&name)
+                if let Some(function) = whole.functions.get(&name)
                     && entered.insert(function.name.as_str())
                 {
                     open.push((&function.nodes, Some(&function.name)));
@@ -82,7 +78,8 @@ pub(super) fn check(
     Ok(())
 }
 
-fn refusal(node: &NodeDef, purpose: Purpose) -> Option<&'static str> {
+/// Why an operation reaches beyond its graph.
+fn unsafe_op(node: &NodeDef, purpose: Purpose) -> Option<&'static str> {
     let op = node.op.as_str();
     if purpose == Purpose::Initialise && op.starts_with("InitializeTableFromTextFile") {
         return None;
@@ -90,11 +87,15 @@ fn refusal(node: &NodeDef, purpose: Purpose) -> Option<&'static str> {
     let denied = DENIED.contains(&op)
         || DENIED_STARTS.iter().any(|start| op.starts_with(start))
         || DENIED_PARTS.iter().any(|part| op.contains(part));
-    if denied {
-        return Some(
-            "which is not allowed: it reaches beyond the graph (files, processes, Python, network or queues)",
-        );
-    }
+    denied.then_some(
+        "which is not allowed: it reaches beyond the graph (files, processes, Python, network or queues); set \
+         allowUnsafeOps where you trust it",
+    )
+}
+
+/// Why an operation cannot run, whoever trusts it.
+fn refusal(node: &NodeDef, purpose: Purpose) -> Option<&'static str> {
+    let op = node.op.as_str();
     if op == "DepthwiseConv2dNative" && node.text("padding").is_none_or(|padding| padding == "EXPLICIT") {
         return Some(
             "with EXPLICIT padding, which makes TensorFlow end the process: export it with a Pad before it",

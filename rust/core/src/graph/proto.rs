@@ -90,6 +90,25 @@ pub(crate) fn true_attr() -> Bytes {
     value.finish().into()
 }
 
+/// An `AttrValue` that holds a function of the library (`func`).
+pub(crate) fn function_attr(name: &str) -> Bytes {
+    let (mut function, mut value) = (Writer::default(), Writer::default());
+    function.bytes(1, name.as_bytes());
+    value.bytes(FUNC, &function.finish());
+    value.finish().into()
+}
+
+/// An `AttrValue` that lists shapes (`list.shape`); an open side is -1.
+pub(crate) fn shapes_attr<'a>(shapes: impl Iterator<Item = &'a [Option<usize>]>) -> Bytes {
+    let (mut list, mut value) = (Writer::default(), Writer::default());
+    for shape in shapes {
+        let dims: Vec<u64> = shape.iter().map(|side| side.map_or(u64::MAX, |side| side as u64)).collect();
+        list.bytes(SHAPE_OF_LIST, &shape_of(&dims));
+    }
+    value.bytes(LIST, &list.finish());
+    value.finish().into()
+}
+
 /// An `AttrValue` that holds a serialised `TensorShapeProto` (`shape`).
 pub(crate) fn shape_attr(shape: &Bytes) -> Bytes {
     let mut value = Writer::default();
@@ -108,16 +127,21 @@ pub(crate) fn tensor_attr(tensor: &Tensor) -> Bytes {
     value.finish().into()
 }
 
+/// A serialised `TensorShapeProto`.
+fn shape_of(dims: &[u64]) -> Bytes {
+    let mut shape = Writer::default();
+    for dim in dims {
+        let mut size = Writer::default();
+        size.int(1, dim.cast_signed());
+        shape.bytes(2, &size.finish());
+    }
+    shape.finish().into()
+}
+
 impl Tensor {
     /// Of this shape; `content` as it lies in memory.
     pub(crate) fn new(dtype: i64, dims: &[u64], content: Bytes) -> Tensor {
-        let mut shape = Writer::default();
-        for dim in dims {
-            let mut size = Writer::default();
-            size.int(1, dim.cast_signed());
-            shape.bytes(2, &size.finish());
-        }
-        Tensor { dtype, shape: shape.finish().into(), content }
+        Tensor { dtype, shape: shape_of(dims), content }
     }
 
     fn decode(bytes: &Bytes) -> Option<Tensor> {
@@ -198,7 +222,7 @@ impl Function {
     const ARGUMENT_ATTRS: u32 = 7;
     const RESOURCE_ARGUMENTS: u32 = 8;
 
-    fn decode(bytes: &Bytes) -> Option<Function> {
+    pub(crate) fn decode(bytes: &Bytes) -> Option<Function> {
         let mut function = Function::default();
         for field in fields(bytes)? {
             match field.number {
@@ -408,6 +432,7 @@ const FUNC: u32 = 10;
 const LIST: u32 = 1;
 const FUNC_OF_LIST: u32 = 9;
 const TYPE_OF_LIST: u32 = 6;
+const SHAPE_OF_LIST: u32 = 7;
 const TEXT_OF_LIST: u32 = 2;
 
 /// Names of the functions in an attribute.

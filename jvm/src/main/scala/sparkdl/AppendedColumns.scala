@@ -14,22 +14,27 @@ private[sparkdl] object AppendedColumns {
   def apply(
       dataset: Dataset[_],
       run: Iterator[Row] => Iterator[Row],
-      fields: Seq[StructField]): DataFrame = {
-    val named = dataset.schema.fields ++ fields
-    val numbered = named.zipWithIndex.map { case (field, index) =>
+      fields: Seq[StructField]): DataFrame = replaced(dataset, run, dataset.schema.fields.toSeq ++ fields)
+
+  /** The rows that `run` makes, with these columns. */
+  def replaced(
+      dataset: Dataset[_],
+      run: Iterator[Row] => Iterator[Row],
+      named: Seq[StructField]): DataFrame = {
+    def numbered(fields: Seq[StructField]) = StructType(fields.zipWithIndex.map { case (field, index) =>
       field.copy(name = s"_$index", metadata = Metadata.empty)
-    }
-    val before = StructType(numbered.take(dataset.schema.length))
+    })
+    val before = numbered(dataset.schema.fields.toSeq)
     val rows =
       dataset.toDF(before.fieldNames.toIndexedSeq: _*).as[Row](RowEncoder(dataset.sparkSession, before))
-    val results = rows.mapPartitions(run)(RowEncoder(dataset.sparkSession, StructType(numbered)))
+    val results = rows.mapPartitions(run)(RowEncoder(dataset.sparkSession, numbered(named)))
     // The encoder also drops the metadata of fields within structs; a cast to the same type with it puts it back.
-    val columns = named.zip(results.schema.fields).map { case (field, result) =>
+    val columns = named.zip(results.schema.fields.toSeq).map { case (field, result) =>
       val values =
         if (result.dataType == field.dataType) col(result.name) else col(result.name).cast(field.dataType)
       values.as(field.name, field.metadata)
     }
-    results.select(columns.toIndexedSeq: _*)
+    results.select(columns: _*)
   }
 }
 

@@ -29,6 +29,7 @@ final class TFImageTransformer(override val uid: String)
     with HasInputCol
     with HasOutputCol
     with HasGraph
+    with HasAllowUnsafeOps
     with HasOutputMapping
     with HasChannelOrder
     with HasInputSize
@@ -80,6 +81,9 @@ final class TFImageTransformer(override val uid: String)
   /** @group setParam */
   def setOutputMode(value: String): this.type = set(outputMode, value)
 
+  /** @group setParam */
+  def setAllowUnsafeOps(value: Boolean): this.type = set(allowUnsafeOps, value)
+
   override private[sparkdl] def modelParam: String = graph.name
 
   override private[sparkdl] def namingParams: Seq[Param[_]] =
@@ -111,7 +115,9 @@ final class TFImageTransformer(override val uid: String)
 
   override private[sparkdl] def checkModel(schema: StructType, manifest: Manifest): Unit = {
     val model = tensors(manifest)
+    model.checkSafe(allowed = $(allowUnsafeOps))
     checkTaken(model)
+    (model.inputs ++ fetched(model)).foreach(_.checkRows(s"the graph ${model.name}"))
     TensorColumns.checkOutputs(fetched(model), outputKind, model)
     fetched(model).foreach(checkGiven(_, model))
   }
@@ -120,6 +126,7 @@ final class TFImageTransformer(override val uid: String)
     val size = get(inputSize).getOrElse(Array(0, 0))
     pictureOptions ++ Map(
       "task" -> "images",
+      "allowUnsafeOps" -> $(allowUnsafeOps).toString,
       "outputs" -> new ObjectMapper().writeValueAsString(fetched(tensors(manifest)).map(_.name).toArray),
       "outputMode" -> (if ($(outputMode) == "image") "image" else "values"),
       "channelOrder" -> $(channelOrder),

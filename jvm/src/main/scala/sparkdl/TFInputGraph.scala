@@ -11,7 +11,8 @@ import sparkdl.ffi.ErrorKind
  * A TensorFlow graph that was read: what runs of it for its outputs, its variables as constants.
  *
  * It lies as a bundle in the driver's cache folder; stages that use it carry it to the tasks and save it. Tensors are
- * named `node:0`; `:0` may be left out. The first dimension of each must be open: the rows.
+ * named `node:0`; `:0` may be left out. The first dimension of each must be open: the rows. (`Blocks.mapRows` runs a graph
+ * of one row, `Blocks.reduceBlocks` and `Blocks.aggregate` one whose outputs have no rows.)
  *
  * @param path of the bundle, as a `file:` URI
  * @param name what messages call it
@@ -33,7 +34,8 @@ final class TFInputGraph private (
   /** Inputs and outputs with their types and shapes, a line each; `any` is a side of any size. */
   def schemaString: String = {
     def lines(title: String, specs: Seq[TensorSpec]) = title +: specs.map { spec =>
-      s" |-- ${spec.name}: ${spec.dtype} ${spec.shownShape} (tensor ${spec.tensor})"
+      val rows = if (spec.rows) "" else ", no rows"
+      s" |-- ${spec.name}: ${spec.dtype} ${spec.shownShape} (tensor ${spec.tensor}$rows)"
     }
     (lines("inputs", inputs) ++ lines("outputs", outputs)).map(_ + "\n").mkString
   }
@@ -44,7 +46,12 @@ final class TFInputGraph private (
   override def toString: String = s"TFInputGraph($name, ${inputs.size} inputs, ${outputs.size} outputs)"
 }
 
-/** Ways to read a graph. Paths are those of any Hadoop file system. */
+/**
+ * Ways to read a graph. Paths are those of any Hadoop file system.
+ *
+ * Operations that reach beyond the graph (files, processes, Python, network, queues) are refused unless `allowUnsafeOps` is
+ * given here, and to the stage as well.
+ */
 object TFInputGraph {
 
   /** The tag of the graph that TensorFlow and Keras save for use. */
@@ -55,34 +62,61 @@ object TFInputGraph {
 
   /** A file with a serialised `GraphDef`. */
   def fromGraphDef(path: String, inputs: Seq[String], outputs: Seq[String]): TFInputGraph =
-    converted(path, byTensors(path, inputs, outputs))
+    fromGraphDef(path, inputs, outputs, allowUnsafeOps = false)
+
+  /** A file with a serialised `GraphDef`. */
+  def fromGraphDef(
+      path: String,
+      inputs: Seq[String],
+      outputs: Seq[String],
+      allowUnsafeOps: Boolean): TFInputGraph =
+    converted(path, byTensors(path, inputs, outputs), allowUnsafeOps)
 
   /** A serialised `GraphDef`. */
   def fromGraphDef(graph: Array[Byte], inputs: Seq[String], outputs: Seq[String]): TFInputGraph =
-    of(new Graphs(SparkSession.active).bundle(graph, byTensors("graph", inputs, outputs)))
+    fromGraphDef(graph, inputs, outputs, allowUnsafeOps = false)
+
+  /** A serialised `GraphDef`. */
+  def fromGraphDef(
+      graph: Array[Byte],
+      inputs: Seq[String],
+      outputs: Seq[String],
+      allowUnsafeOps: Boolean): TFInputGraph = {
+    val conversion = byTensors("graph", inputs, outputs).copy(allowUnsafeOps = allowUnsafeOps)
+    of(new Graphs(SparkSession.active).bundle(graph, conversion))
+  }
 
   /** A SavedModel of TensorFlow 1 or 2: the graph with these tags. */
   def fromSavedModel(
       path: String,
       inputs: Seq[String],
       outputs: Seq[String],
-      tags: Seq[String] = Seq(Serve)): TFInputGraph =
-    converted(path, byTensors(path, inputs, outputs).copy(tags = tags))
+      tags: Seq[String] = Seq(Serve),
+      allowUnsafeOps: Boolean = false): TFInputGraph =
+    converted(path, byTensors(path, inputs, outputs).copy(tags = tags), allowUnsafeOps)
 
   /** The same, with inputs and outputs from a signature. */
   def fromSavedModelWithSignature(
       path: String,
       signature: String = ServingDefault,
-      tags: Seq[String] = Seq(Serve)): TFInputGraph =
-    converted(path, bySignature(path, signature).copy(tags = tags))
+      tags: Seq[String] = Seq(Serve),
+      allowUnsafeOps: Boolean = false): TFInputGraph =
+    converted(path, bySignature(path, signature).copy(tags = tags), allowUnsafeOps)
 
   /** The latest checkpoint of TensorFlow 1 in a folder, or the one whose `.meta` file is given. */
-  def fromCheckpoint(path: String, inputs: Seq[String], outputs: Seq[String]): TFInputGraph =
-    converted(path, byTensors(path, inputs, outputs))
+  def fromCheckpoint(
+      path: String,
+      inputs: Seq[String],
+      outputs: Seq[String],
+      allowUnsafeOps: Boolean = false): TFInputGraph =
+    converted(path, byTensors(path, inputs, outputs), allowUnsafeOps)
 
   /** The same, with inputs and outputs from a signature in its `.meta` file. */
-  def fromCheckpointWithSignature(path: String, signature: String): TFInputGraph =
-    converted(path, bySignature(path, signature))
+  def fromCheckpointWithSignature(
+      path: String,
+      signature: String,
+      allowUnsafeOps: Boolean = false): TFInputGraph =
+    converted(path, bySignature(path, signature), allowUnsafeOps)
 
   /** A whole Keras model (`.keras`, `.h5`). */
   def fromKeras(path: String): TFInputGraph =
@@ -92,14 +126,14 @@ object TFInputGraph {
   def fromBundle(path: String): TFInputGraph =
     of(new Bundles(SparkSession.active).resolve(BundleSource.File(path)).file)
 
-  private def converted(path: String, conversion: GraphConversion): TFInputGraph =
-    of(new Graphs(SparkSession.active).bundle(path, conversion))
+  private def converted(path: String, conversion: GraphConversion, allowUnsafeOps: Boolean): TFInputGraph =
+    of(new Graphs(SparkSession.active).bundle(path, conversion.copy(allowUnsafeOps = allowUnsafeOps)))
 
   private def of(bundle: Path): TFInputGraph =
     Manifest.read(Files.newInputStream(bundle), bundle.toString) match {
-      case TensorManifest(name, inputs, outputs) =>
+      case model: TensorManifest =>
         // With its scheme, since the file system that Spark takes for others may be remote; as Hadoop spells paths.
-        new TFInputGraph(s"file:${bundle.toAbsolutePath}", name, inputs, outputs)
+        new TFInputGraph(s"file:${bundle.toAbsolutePath}", model.name, model.inputs, model.outputs)
       case _ =>
         throw ErrorKind.InvalidArgument.exception(
           s"$bundle is a bundle for pictures: use it as modelName of DeepImageFeaturizer or DeepImagePredictor."

@@ -8,7 +8,7 @@ import org.apache.spark.sql.types.StructField
 
 import sparkdl.engine.{BundleSource, CacheFolder, Manifest, TensorManifest, TensorSpec}
 import sparkdl.ffi.ErrorKind
-import sparkdl.params.{HasCastInputs, HasInputMapping, HasOutputMapping, HasTFInputGraph}
+import sparkdl.params.{HasAllowUnsafeOps, HasCastInputs, HasInputMapping, HasOutputMapping, HasTFInputGraph}
 
 /**
  * Runs columns through a TensorFlow graph with any number of inputs and outputs.
@@ -21,10 +21,11 @@ import sparkdl.params.{HasCastInputs, HasInputMapping, HasOutputMapping, HasTFIn
  * An output becomes arrays nested by the shape of a row, of numbers of its type (uint8 as smallint), or a vector. The new
  * columns come in the order of their names.
  */
-final class TFTransformer(override val uid: String)
+class TFTransformer(override val uid: String)
     extends ModelTransformer
     with TensorStage
     with HasTFInputGraph
+    with HasAllowUnsafeOps
     with HasInputMapping
     with HasOutputMapping
     with HasCastInputs {
@@ -64,6 +65,9 @@ final class TFTransformer(override val uid: String)
 
   /** @group setParam */
   def setCastInputs(value: Boolean): this.type = set(castInputs, value)
+
+  /** @group setParam */
+  def setAllowUnsafeOps(value: Boolean): this.type = set(allowUnsafeOps, value)
 
   override private[sparkdl] def modelParam: String = tfInputGraph.name
 
@@ -117,6 +121,9 @@ final class TFTransformer(override val uid: String)
     val names = $(outputMapping).map(_.swap)
     outputs.map(column => TensorNames.find(names(column), model.outputs, "output", model.name))
   }
+
+  override private[sparkdl] def task: Map[String, String] =
+    super.task + ("allowUnsafeOps" -> $(allowUnsafeOps).toString)
 
   override private[sparkdl] def checkColumn(
       field: StructField,

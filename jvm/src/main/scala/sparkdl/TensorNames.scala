@@ -17,7 +17,7 @@ private[sparkdl] object TensorNames {
     }
 
   /** At most three names that could have been meant; all of them where none is near. */
-  private def nearest(name: String, known: Seq[String]): Seq[String] = {
+  def nearest(name: String, known: Seq[String]): Seq[String] = {
     val distance = LevenshteinDistance.getDefaultInstance
     val near = known
       .map(other => other -> distance.apply(name, other).toInt)

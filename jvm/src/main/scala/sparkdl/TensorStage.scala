@@ -31,6 +31,9 @@ private[sparkdl] trait TensorStage extends ModelTransformer with HasTensorOutput
   /** The model's outputs in the order of the columns. */
   private[sparkdl] def fetched(model: TensorManifest): Seq[TensorSpec]
 
+  /** What the native model computes, without the names of its inputs and outputs. */
+  private[sparkdl] def task: Map[String, String] = Map("task" -> "tensors", "allowUnsafeOps" -> "false")
+
   /** Refuses a column whose values cannot be the model's input. */
   private[sparkdl] def checkColumn(field: StructField, input: TensorSpec, model: TensorManifest): Unit =
     TensorColumns.checkInput(field, input, model)
@@ -42,6 +45,8 @@ private[sparkdl] trait TensorStage extends ModelTransformer with HasTensorOutput
 
   override private[sparkdl] def checkModel(schema: StructType, manifest: Manifest): Unit = {
     val model = tensors(manifest)
+    model.checkSafe(allowed = task("allowUnsafeOps").toBoolean)
+    (model.inputs ++ fetched(model)).foreach(_.checkRows(s"the model ${model.name}"))
     fed(model).zip(inputs).foreach { case (input, column) =>
       checkColumn(StageColumns.find(schema, column), input, model)
     }
@@ -51,8 +56,7 @@ private[sparkdl] trait TensorStage extends ModelTransformer with HasTensorOutput
   override private[sparkdl] def taskOptions(manifest: Manifest): Map[String, String] = {
     val model = tensors(manifest)
     val json = new ObjectMapper()
-    Map(
-      "task" -> "tensors",
+    task ++ Map(
       "inputs" -> json.writeValueAsString(fed(model).map(_.name).toArray),
       "outputs" -> json.writeValueAsString(fetched(model).map(_.name).toArray)
     )

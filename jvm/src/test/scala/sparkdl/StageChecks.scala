@@ -225,6 +225,8 @@ object StageChecks {
       .filterNot(_.contains("$"))
       .map(name => Class.forName("sparkdl." + name))
       .filter(kind => classOf[MLWritable].isAssignableFrom(kind) && !Modifier.isAbstract(kind.getModifiers))
+      // What is made for one use takes arguments.
+      .filter(_.getConstructors.exists(_.getParameterCount == 0))
   }
 
   private val defaults: Map[String, Any] = Map(
@@ -243,7 +245,8 @@ object StageChecks {
     "labels" -> Array.empty[String],
     "channelOrder" -> "RGB",
     "preprocessing" -> "none",
-    "castInputs" -> false
+    "castInputs" -> false,
+    "allowUnsafeOps" -> false
   )
 
   private val ownDefaults: Map[String, Map[String, Any]] =
@@ -330,6 +333,7 @@ object StageChecks {
     "channelOrder" -> "BGR",
     "preprocessing" -> "torch",
     "castInputs" -> true,
+    "allowUnsafeOps" -> true,
     "graph" -> "/models/mine.sparkdl",
     "inputMapping" -> Map("a" -> "x"),
     "inputTensor" -> "x",

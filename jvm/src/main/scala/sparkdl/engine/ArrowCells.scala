@@ -17,7 +17,7 @@ import org.apache.spark.sql.Row
 import org.apache.spark.sql.types._
 
 /** Values of Spark's rows to the cells of Arrow's vectors and back. Arrays of primitives are copied as a whole. */
-private[engine] object ArrowCells {
+private[sparkdl] object ArrowCells {
 
   /** Arrow's field for values of a Spark type; an MLlib vector is the struct that Spark stores it as. */
   def field(name: String, kind: DataType): Field = kind match {

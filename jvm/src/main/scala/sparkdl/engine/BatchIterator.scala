@@ -1,15 +1,10 @@
 package sparkdl.engine
 
-import java.util.concurrent.ScheduledFuture
-
 import scala.collection.mutable.ArrayBuffer
 
 import org.apache.arrow.vector.VectorSchemaRoot
-import org.apache.spark.{TaskContext, TaskKilledException}
 import org.apache.spark.sql.Row
 import org.apache.spark.sql.types.DataType
-
-import sparkdl.ffi.{ErrorKind, SparkDLException}
 
 /** A row and what of it goes into the model, one value per input; `error`: why nothing can, else null. */
 final case class InputRow(row: Row, values: Seq[Any], error: String = null)
@@ -46,17 +41,13 @@ final class BatchIterator(
 ) extends Iterator[RowResult] {
   import BatchIterator._
 
-  private val context = Option(TaskContext.get())
-  private var resources: Option[Resources] = None
+  private val caller = new ModelCaller(model, metrics)
   private var results: Iterator[RowResult] = Iterator.empty
-
-  // Before anything native exists: the task may end in the middle of opening it.
-  context.foreach(_.addTaskCompletionListener[Unit]((_: TaskContext) => close()))
 
   override def hasNext: Boolean = {
     while (!results.hasNext && rows.hasNext) results = run(nextRows())
     val more = results.hasNext
-    if (!more) close()
+    if (!more) caller.close()
     more
   }
 
@@ -73,30 +64,9 @@ final class BatchIterator(
     batch
   }
 
-  private def run(batch: ArrayBuffer[InputRow]): Iterator[RowResult] =
-    try {
-      stopIfKilled()
-      val Resources(bridge, model, _) = acquire()
-      val columns = kinds.indices.map(column => kinds(column) -> batch.map(_.values(column)))
-      bridge.send(columns) { (bytes, length) =>
-        model.run(bytes, length)(bridge.receive(_)(take(batch, _)))
-      }
-    } catch {
-      case failure: Throwable =>
-        close()
-        failure match {
-          case e: SparkDLException if e.kind == ErrorKind.Cancelled => stopIfKilled(); throw e
-          case e => throw e
-        }
-    }
-
-  private def acquire(): Resources = resources.getOrElse {
-    val bridge = new ArrowBridge(s"sparkdl task ${context.map(_.taskAttemptId()).getOrElse(-1L)}")
-    try {
-      val opened = model
-      resources = Some(Resources(bridge, opened, context.map(KillWatch.start(_, opened))))
-    } finally if (resources.isEmpty) bridge.close()
-    resources.get
+  private def run(batch: ArrayBuffer[InputRow]): Iterator[RowResult] = {
+    val columns = kinds.indices.map(column => kinds(column) -> batch.map(_.values(column)))
+    caller.call(columns)(take(batch, _))
   }
 
   /** The last column is the reasons, those before it are the outputs. */
@@ -114,30 +84,10 @@ final class BatchIterator(
     }
     taken.iterator
   }
-
-  private def stopIfKilled(): Unit =
-    if (context.exists(_.isInterrupted()))
-      throw new TaskKilledException("the task was killed between two batches")
-
-  private def close(): Unit = {
-    val open = resources
-    resources = None
-    open.foreach { case Resources(bridge, model, watch) =>
-      watch.foreach(_.cancel(false))
-      try metrics.foreach(_.add(model.metrics))
-      finally
-        try model.close()
-        finally bridge.close()
-    }
-  }
 }
 
-object BatchIterator {
-  private val MaxBytes = 64L << 20
+private[sparkdl] object BatchIterator {
 
-  private final case class Resources(
-      bridge: ArrowBridge,
-      model: NativeModel,
-      watch: Option[ScheduledFuture[_]]
-  )
+  /** Bytes of rows that make a batch, however few they are. */
+  val MaxBytes: Long = 64L << 20
 }

@@ -31,12 +31,26 @@ private[sparkdl] final case class PictureManifest(
     featureLayer: Option[String] = None
 ) extends Manifest
 
-/** A model on tensors, its inputs and outputs in its own order, as the stages with `modelFile` take it. */
+/**
+ * A model on tensors, its inputs and outputs in its own order, as the stages with `modelFile` take it.
+ *
+ * @param unsafeOps whether it was read with operations that reach beyond it
+ */
 private[sparkdl] final case class TensorManifest(
     name: String,
     inputs: Seq[TensorSpec],
-    outputs: Seq[TensorSpec]
-) extends Manifest
+    outputs: Seq[TensorSpec],
+    unsafeOps: Boolean = false
+) extends Manifest {
+
+  /** Refuses a graph that reaches beyond itself, unless that is allowed. */
+  def checkSafe(allowed: Boolean): Unit =
+    if (unsafeOps && !allowed)
+      throw ErrorKind.InvalidModel.exception(
+        s"The graph $name runs operations that reach beyond it (files, processes, Python, network or queues): set " +
+          "allowUnsafeOps where you trust it."
+      )
+}
 
 /**
  * An input or output of a model.
@@ -45,8 +59,34 @@ private[sparkdl] final case class TensorManifest(
  * @param tensor its name in the graph, `node:0`
  * @param dtype as TensorFlow spells it, `float32`
  * @param shape sides without the batch's; `None` is any size
+ * @param rows whether there is a batch: an open first dimension. Else `shape` is the whole
  */
-final case class TensorSpec(name: String, tensor: String, dtype: String, shape: Seq[Option[Int]]) {
+final case class TensorSpec(
+    name: String,
+    tensor: String,
+    dtype: String,
+    shape: Seq[Option[Int]],
+    rows: Boolean = true) {
+
+  /** All of it as what each row holds. */
+  private[sparkdl] def whole: TensorSpec = if (rows) copy(shape = None +: shape) else copy(rows = true)
+
+  /** Each of its rows, of which there may be any number, or always the same. */
+  private[sparkdl] def anyRows(model: String): TensorSpec = {
+    if (whole.shape.isEmpty)
+      throw ErrorKind.InvalidArgument.exception(
+        s"The output $name of the graph $model is a single value and has no rows: ask for it through reduceBlocks."
+      )
+    copy(shape = whole.shape.tail, rows = true)
+  }
+
+  /** Refuses a tensor whose first dimension is not the rows. */
+  private[sparkdl] def checkRows(model: String): Unit =
+    if (!rows)
+      throw ErrorKind.InvalidArgument.exception(
+        s"The tensor $tensor of $model has the shape $shownShape, but the first dimension must be open, for the rows. A " +
+          "graph of one row runs through mapRows."
+      )
 
   /** Whether a user may mean it: `:0` may be left out. */
   private[sparkdl] def isCalled(called: String): Boolean =
@@ -91,7 +131,7 @@ private[sparkdl] object Manifest {
         val (inputs, outputs) = (tensors(root.path("inputs")), tensors(root.path("outputs")))
         if (inputs.isEmpty || outputs.isEmpty)
           throw damaged(bundle, "its manifest.json names no tensors", null)
-        TensorManifest(name, inputs, outputs)
+        TensorManifest(name, inputs, outputs, root.path("unsafeOps").asBoolean(false))
       case other =>
         throw damaged(bundle, s"its manifest.json is of version $other, and this package reads 1 and 2", null)
     }
@@ -108,7 +148,7 @@ private[sparkdl] object Manifest {
   private def tensors(nodes: JsonNode): Seq[TensorSpec] = nodes.elements().asScala.map { node =>
     val sides = node.path("shape").elements().asScala.map(side => Option.unless(side.isNull)(side.asInt))
     val texts = Seq("name", "tensor", "dtype").map(node.path(_).asText)
-    TensorSpec(texts(0), texts(1), texts(2), sides.toVector)
+    TensorSpec(texts(0), texts(1), texts(2), sides.toVector, node.path("rows").asBoolean(true))
   }.toVector
 
   private def damaged(bundle: String, found: String, cause: Throwable) =

@@ -29,13 +29,15 @@ private[sparkdl] final case class KerasConversion(
  * @param signature of a SavedModel or checkpoint; empty: `inputs` and `outputs` say it
  * @param inputs tensors (`name:0`) that are fed
  * @param outputs tensors that are asked for
+ * @param allowUnsafeOps whether what runs may reach beyond the graph
  */
 private[sparkdl] final case class GraphConversion(
     name: String,
     tags: Seq[String] = Nil,
     signature: String = "",
     inputs: Seq[String] = Nil,
-    outputs: Seq[String] = Nil
+    outputs: Seq[String] = Nil,
+    allowUnsafeOps: Boolean = false
 )
 
 /** The native library: loaded and logging, its free functions as Scala values. */
@@ -107,7 +109,8 @@ object Native {
       "tags" -> array(conversion.tags),
       "signature" -> conversion.signature,
       "inputs" -> array(conversion.inputs),
-      "outputs" -> array(conversion.outputs)
+      "outputs" -> array(conversion.outputs),
+      "allowUnsafeOps" -> conversion.allowUnsafeOps.toString
     )
     NativeApi.convertGraph(pairs(options))
   }
