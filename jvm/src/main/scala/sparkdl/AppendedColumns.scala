@@ -2,21 +2,35 @@ package sparkdl
 
 import org.apache.spark.sql.{DataFrame, Dataset, Encoder, Encoders, Row, SparkSession}
 import org.apache.spark.sql.functions.col
+import org.apache.spark.sql.sparkdl.InternalRows
 import org.apache.spark.sql.types.{Metadata, StructField, StructType}
+import org.slf4j.LoggerFactory
+
+import sparkdl.engine.RowExtension
 
 /** A dataset with columns more, all others untouched. */
 private[sparkdl] object AppendedColumns {
 
-  /**
-   * The rows as `run` extends them. Columns travel by position, since names may hold dots or stand twice. `mapPartitions`
-   * drops the metadata of columns: the last `select` puts names and metadata back.
-   */
-  def apply(
-      dataset: Dataset[_],
-      run: Iterator[Row] => Iterator[Row],
-      fields: Seq[StructField]): DataFrame = replaced(dataset, run, dataset.schema.fields.toSeq ++ fields)
+  /** The rows as `extension` extends them: in Spark's own form, else through its public interface. */
+  def apply(dataset: Dataset[_], extension: RowExtension, fields: Seq[StructField]): DataFrame =
+    try InternalRows.appended(dataset, extension, fields)
+    catch {
+      case missing: LinkageError =>
+        LoggerFactory.getLogger(getClass)
+          .warn(
+            "Rows are converted one by one, since this Spark has other insides than 4.1: {}",
+            missing.toString)
+        public(dataset, extension, fields)
+    }
 
-  /** The rows that `run` makes, with these columns. */
+  /** The same through the public interface. */
+  def public(dataset: Dataset[_], extension: RowExtension, fields: Seq[StructField]): DataFrame =
+    replaced(dataset, new JoinedRows(extension), dataset.schema.fields.toSeq ++ fields)
+
+  /**
+   * The rows that `run` makes, with these columns. Columns travel by position, since names may hold dots or stand twice.
+   * `mapPartitions` drops the metadata of columns: the last `select` puts names and metadata back.
+   */
   def replaced(
       dataset: Dataset[_],
       run: Iterator[Row] => Iterator[Row],
@@ -52,5 +66,19 @@ private object RowEncoder {
     SparkSession.setActiveSession(own)
     try Encoders.row(schema)
     finally active.fold(SparkSession.clearActiveSession())(SparkSession.setActiveSession)
+  }
+}
+
+/** Whole rows of rows and their new values. */
+private final class JoinedRows(extension: RowExtension)
+    extends (Iterator[Row] => Iterator[Row])
+    with Serializable {
+
+  override def apply(rows: Iterator[Row]): Iterator[Row] = extension.extend(rows) { (row, values) =>
+    val width = row.length
+    val joined = new Array[Any](width + values.length)
+    (0 until width).foreach(index => joined(index) = row.get(index))
+    values.copyToArray(joined, width)
+    Row.fromSeq(joined.toIndexedSeq)
   }
 }

@@ -29,32 +29,30 @@ private[sparkdl] final class ModelRows(
     invalid: ModelRows.Invalid,
     output: ModelRows.Output,
     metrics: EngineMetrics
-) extends (Iterator[Row] => Iterator[Row])
-    with Serializable {
+) extends RowExtension {
 
   private val flat = output.kind == OutputKind.Vector
 
-  override def apply(rows: Iterator[Row]): Iterator[Row] = {
+  override def extend[A](rows: Iterator[Row])(join: (Row, Array[Any]) => A): Iterator[A] = {
     val read = input.read(rows)
     val results =
       new BatchIterator(read, input.kinds, model.open(), output.batchSize, Some(metrics), flat)
     results.zip(Iterator.iterate(0L)(_ + 1)).flatMap { case (result, row) =>
-      if (result.error == null || invalid.action == "keep") Some(extended(result))
+      if (result.error == null || invalid.action == "keep") Some(join(result.row, added(result)))
       else if (invalid.action == "skip") None
       else throw ErrorKind.InvalidRow.exception(refusal(result, row))
     }
   }
 
-  private def extended(result: RowResult): Row = {
-    val width = result.row.length
+  /** The values of the new columns. */
+  private def added(result: RowResult): Array[Any] = {
     val valid = result.error == null
-    val values = new Array[Any](width + output.columns + (if (invalid.reasons) 1 else 0))
-    (0 until width).foreach(index => values(index) = result.row.get(index))
+    val values = new Array[Any](output.columns + (if (invalid.reasons) 1 else 0))
     if (valid) result.outputs.indices.foreach { index =>
-      values(width + index) = value(result.row, result.outputs(index))
+      values(index) = value(result.row, result.outputs(index))
     }
     if (invalid.reasons && !valid) values(values.length - 1) = input.reason(result.row, result.error)
-    Row.fromSeq(values.toIndexedSeq)
+    values
   }
 
   private def value(row: Row, result: Any): Any = (output.kind, result) match {

@@ -53,7 +53,8 @@ class BlocksSuite extends KerasFixture {
   }
 
   test("mapBlocks runs the usable rows of a block in one tensor") {
-    val result = Blocks.mapBlocks(rows, ofRows, batchSize = 20, errorCol = Some("why")).orderBy("id").collect()
+    val result =
+      Blocks.mapBlocks(rows, ofRows, batchSize = 20, errorCol = Some("why")).orderBy("id").collect()
     // Partitions of 33, 33 and 34 rows.
     val blocks = Seq(0 until 20, 20 until 33, 33 until 53, 53 until 66, 66 until 86, 86 until 100)
     blocks.foreach { block =>
@@ -102,7 +103,9 @@ class BlocksSuite extends KerasFixture {
 
   test("reduceBlocks leaves out rows that cannot be used where it is told to") {
     val broken = rows.withColumn("total", when(col("id") < 98, col("total")))
-    assert(failure(Blocks.reduceBlocks(broken, reduction)).getMessage.contains("Set handleInvalid to \"skip\""))
+    assert(failure(Blocks.reduceBlocks(
+      broken,
+      reduction)).getMessage.contains("Set handleInvalid to \"skip\""))
     assert(Blocks.reduceBlocks(broken, reduction, handleInvalid = "skip") === Row(Seq(97L, 0L), 4753.0))
     val none = rows.withColumn("total", lit(null).cast("double"))
     assert(Blocks.reduceBlocks(none, reduction, handleInvalid = "skip") === Row(null, null))

@@ -1,0 +1,133 @@
+package org.apache.spark.sql.sparkdl
+
+import scala.collection.immutable.ArraySeq
+import scala.collection.mutable
+
+import org.apache.spark.sql.{DataFrame, Dataset, Row}
+import org.apache.spark.sql.catalyst.{CatalystTypeConverters, InternalRow}
+import org.apache.spark.sql.catalyst.expressions._
+import org.apache.spark.sql.catalyst.plans.logical.{MapPartitions, Project, SerializeFromObject}
+import org.apache.spark.sql.catalyst.util.ArrayData
+import org.apache.spark.sql.classic
+import org.apache.spark.sql.types._
+
+import _root_.sparkdl.engine.RowExtension
+
+/**
+ * Rows in the form in which Spark holds them, with columns more: what is not looked at is copied as it lies, and arrays of
+ * numbers are read and written as a whole. Through the public interface every value of every row is converted to an object
+ * and back, each number of an array by itself.
+ *
+ * This package uses what Spark keeps to itself; who calls it goes on without it where it is missing.
+ */
+object InternalRows {
+
+  /** A dataset with columns more. Of the rows that `extension` sees every field may be read, and is converted then. */
+  def appended(dataset: Dataset[_], extension: RowExtension, fields: Seq[StructField]): DataFrame = {
+    val session = dataset.sparkSession.asInstanceOf[classic.SparkSession]
+    val plan = dataset.asInstanceOf[classic.Dataset[_]].queryExecution.analyzed
+    val names = plan.output.indices.map(index => Literal(s"_$index"))
+    val whole = CreateNamedStruct(names.zip(plan.output).flatMap { case (name, column) => Seq(name, column) })
+    val before = dataset.schema
+    val result = StructType(before.fields ++ fields)
+    val row = AttributeReference("row", result, nullable = false)()
+    val run = new Run(extension, before.fields.map(_.dataType).toSeq, fields.map(_.dataType))
+    val mapped = MapPartitions(run, row, Project(Seq(Alias(whole, "row")()), plan))
+    val bound = BoundReference(0, result, nullable = false)
+    val columns = result.fields.toSeq.zipWithIndex.map { case (field, index) =>
+      Alias(GetStructField(bound, index), field.name)(explicitMetadata = Some(field.metadata))
+    }
+    classic.Dataset.ofRows(session, SerializeFromObject(columns, mapped))
+  }
+
+  /** One partition. */
+  private final class Run(extension: RowExtension, before: Seq[DataType], added: Seq[DataType])
+      extends (Iterator[Any] => Iterator[Any])
+      with Serializable {
+
+    override def apply(rows: Iterator[Any]): Iterator[Any] = {
+      val readers = before.map(reader).toArray
+      val writers = added.map(writer).toArray
+      val joined = new JoinedRow
+      val read = rows.map { row =>
+        // Spark uses the memory of a row again for the next.
+        val kept = row.asInstanceOf[InternalRow].copy()
+        new LazyRow(kept, readers)
+      }
+      extension.extend(read) { (row, values) =>
+        val cells = new Array[Any](values.length)
+        values.indices.foreach { index =>
+          if (values(index) != null) cells(index) = writers(index)(values(index))
+        }
+        joined(row.asInstanceOf[LazyRow].internal, new GenericInternalRow(cells))
+      }
+    }
+  }
+
+  /** A value as rows of the public interface have it; arrays of numbers as primitive ones, where none is null. */
+  private def reader(kind: DataType): (InternalRow, Int) => Any = {
+    val convert = CatalystTypeConverters.createToScalaConverter(kind)
+    def any(row: InternalRow, index: Int): Any = convert(row.get(index, kind))
+    kind match {
+      case ArrayType(element, containsNull) if isNumber(element) =>
+        (row, index) => {
+          val array = row.getArray(index)
+          if (containsNull && hasNull(array)) any(row, index) else primitive(array, element)
+        }
+      case _ => any
+    }
+  }
+
+  private def hasNull(array: ArrayData): Boolean = {
+    val count = array.numElements()
+    var index = 0
+    while (index < count && !array.isNullAt(index)) index += 1
+    index < count
+  }
+
+  private def isNumber(kind: DataType): Boolean = kind match {
+    case FloatType | DoubleType | IntegerType | LongType | ShortType | ByteType => true
+    case _ => false
+  }
+
+  private def primitive(array: ArrayData, element: DataType): mutable.ArraySeq[_] = element match {
+    case FloatType => mutable.ArraySeq.make(array.toFloatArray())
+    case DoubleType => mutable.ArraySeq.make(array.toDoubleArray())
+    case IntegerType => mutable.ArraySeq.make(array.toIntArray())
+    case LongType => mutable.ArraySeq.make(array.toLongArray())
+    case ShortType => mutable.ArraySeq.make(array.toShortArray())
+    case _ => mutable.ArraySeq.make(array.toByteArray())
+  }
+
+  private def writer(kind: DataType): Any => Any = {
+    val convert = CatalystTypeConverters.createToCatalystConverter(kind)
+    kind match {
+      case ArrayType(element, _) if isNumber(element) => {
+          case numbers: Array[Float] => UnsafeArrayData.fromPrimitiveArray(numbers)
+          case numbers: ArraySeq[_] => numbers.unsafeArray match {
+              case numbers: Array[Float] => UnsafeArrayData.fromPrimitiveArray(numbers)
+              case numbers: Array[Double] => UnsafeArrayData.fromPrimitiveArray(numbers)
+              case numbers: Array[Int] => UnsafeArrayData.fromPrimitiveArray(numbers)
+              case numbers: Array[Long] => UnsafeArrayData.fromPrimitiveArray(numbers)
+              case numbers: Array[Short] => UnsafeArrayData.fromPrimitiveArray(numbers)
+              case numbers: Array[Byte] => UnsafeArrayData.fromPrimitiveArray(numbers)
+              case _ => convert(numbers)
+            }
+          case other => convert(other)
+        }
+      case _ => convert
+    }
+  }
+
+  /** A row whose values are converted when they are asked for. */
+  private final class LazyRow(val internal: InternalRow, readers: Array[(InternalRow, Int) => Any]) extends Row {
+
+    override def length: Int = readers.length
+
+    override def isNullAt(index: Int): Boolean = internal.isNullAt(index)
+
+    override def get(index: Int): Any = if (internal.isNullAt(index)) null else readers(index)(internal, index)
+
+    override def copy(): Row = this
+  }
+}
