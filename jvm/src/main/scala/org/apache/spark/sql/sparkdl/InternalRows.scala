@@ -48,7 +48,6 @@ object InternalRows {
     override def apply(rows: Iterator[Any]): Iterator[Any] = {
       val readers = before.map(reader).toArray
       val writers = added.map(writer).toArray
-      val joined = new JoinedRow
       val read = rows.map { row =>
         // Spark uses the memory of a row again for the next.
         val kept = row.asInstanceOf[InternalRow].copy()
@@ -59,7 +58,7 @@ object InternalRows {
         values.indices.foreach { index =>
           if (values(index) != null) cells(index) = writers(index)(values(index))
         }
-        joined(row.asInstanceOf[LazyRow].internal, new GenericInternalRow(cells))
+        new JoinedRow(row.asInstanceOf[LazyRow].internal, new GenericInternalRow(cells))
       }
     }
   }
@@ -103,30 +102,32 @@ object InternalRows {
     val convert = CatalystTypeConverters.createToCatalystConverter(kind)
     kind match {
       case ArrayType(element, _) if isNumber(element) => {
-          case numbers: Array[Float] => UnsafeArrayData.fromPrimitiveArray(numbers)
-          case numbers: ArraySeq[_] => numbers.unsafeArray match {
-              case numbers: Array[Float] => UnsafeArrayData.fromPrimitiveArray(numbers)
-              case numbers: Array[Double] => UnsafeArrayData.fromPrimitiveArray(numbers)
-              case numbers: Array[Int] => UnsafeArrayData.fromPrimitiveArray(numbers)
-              case numbers: Array[Long] => UnsafeArrayData.fromPrimitiveArray(numbers)
-              case numbers: Array[Short] => UnsafeArrayData.fromPrimitiveArray(numbers)
-              case numbers: Array[Byte] => UnsafeArrayData.fromPrimitiveArray(numbers)
-              case _ => convert(numbers)
-            }
-          case other => convert(other)
-        }
+        case numbers: Array[Float] => UnsafeArrayData.fromPrimitiveArray(numbers)
+        case numbers: ArraySeq[_] => numbers.unsafeArray match {
+            case numbers: Array[Float] => UnsafeArrayData.fromPrimitiveArray(numbers)
+            case numbers: Array[Double] => UnsafeArrayData.fromPrimitiveArray(numbers)
+            case numbers: Array[Int] => UnsafeArrayData.fromPrimitiveArray(numbers)
+            case numbers: Array[Long] => UnsafeArrayData.fromPrimitiveArray(numbers)
+            case numbers: Array[Short] => UnsafeArrayData.fromPrimitiveArray(numbers)
+            case numbers: Array[Byte] => UnsafeArrayData.fromPrimitiveArray(numbers)
+            case _ => convert(numbers)
+          }
+        case other => convert(other)
+      }
       case _ => convert
     }
   }
 
   /** A row whose values are converted when they are asked for. */
-  private final class LazyRow(val internal: InternalRow, readers: Array[(InternalRow, Int) => Any]) extends Row {
+  private final class LazyRow(val internal: InternalRow, readers: Array[(InternalRow, Int) => Any])
+      extends Row {
 
     override def length: Int = readers.length
 
     override def isNullAt(index: Int): Boolean = internal.isNullAt(index)
 
-    override def get(index: Int): Any = if (internal.isNullAt(index)) null else readers(index)(internal, index)
+    override def get(index: Int): Any =
+      if (internal.isNullAt(index)) null else readers(index)(internal, index)
 
     override def copy(): Row = this
   }
