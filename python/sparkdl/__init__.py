@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sparkdl.transformers.keras_transformer import KerasTransformer
     from sparkdl.transformers.tf_image_transformer import TFImageTransformer
     from sparkdl.transformers.tf_transformer import TFTransformer
+    from sparkdl.udf import makeGraphUDF, registerKerasImageUDF, registerModelUDF, registerPipeline
 
 __all__ = [
     "DeepImageFeaturizer",
@@ -39,9 +40,13 @@ __all__ = [
     "aggregate",
     "export",
     "imageInputPlaceholder",
+    "makeGraphUDF",
     "mapBlocks",
     "mapRows",
     "reduceBlocks",
+    "registerKerasImageUDF",
+    "registerModelUDF",
+    "registerPipeline",
     "supportedModels",
 ]
 
@@ -58,9 +63,13 @@ _PLACES = {
     "aggregate": "sparkdl.blocks",
     "export": "sparkdl._export",
     "imageInputPlaceholder": "sparkdl.graph.pieces",
+    "makeGraphUDF": "sparkdl.udf",
     "mapBlocks": "sparkdl.blocks",
     "mapRows": "sparkdl.blocks",
     "reduceBlocks": "sparkdl.blocks",
+    "registerKerasImageUDF": "sparkdl.udf",
+    "registerModelUDF": "sparkdl.udf",
+    "registerPipeline": "sparkdl.udf",
     "supportedModels": "sparkdl.models",
 }
 

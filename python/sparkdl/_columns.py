@@ -36,7 +36,8 @@ def column(kind: str, output: pa.Array, origins: list[str | None] | None) -> pa.
     missing = output.is_null()
     if kind == "array":
         element = pa.field("element", pa.float32(), nullable=False)
-        return pa.ListArray.from_arrays(offsets, numbers, type=pa.list_(element), mask=missing)
+        floats = numbers.cast(pa.float32())
+        return pa.ListArray.from_arrays(offsets, floats, type=pa.list_(element), mask=missing)
     values = pa.ListArray.from_arrays(offsets, numbers.cast(pa.float64()), type=_VECTOR_VALUES.type)
     count = len(output)
     dense = pa.repeat(pa.scalar(_DENSE, pa.int8()), count)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Row, Window
+from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
@@ -49,7 +49,7 @@ def mapRows(
     :param handleInvalid: what becomes of rows with a null or of another shape, as in `TFTransformer`.
     :returns: the rows with one column more per output, after all others, in the order of their names.
     """
-    stage = _BlockStage("mapRows")
+    stage = BlockStage("mapRows")
     stage.set_given(
         tfInputGraph=graph,
         inputMapping=inputMapping,
@@ -92,7 +92,7 @@ def mapBlocks(
         default without `trim`), `"skip"`, or `"error"` (the default with `trim`, which cannot keep them).
     :returns: the rows with one column more per output, after all others, in the order of their names.
     """
-    stage = _BlockStage("mapBlocksTrimmed" if trim else "mapBlocks")
+    stage = BlockStage("mapBlocksTrimmed" if trim else "mapBlocks")
     if trim and errorCol is not None:
         raise SparkDLValueError("With trim rows do not stay rows, so errorCol has no place: leave it out.")
     stage.set_given(
@@ -163,8 +163,8 @@ def aggregate(
 
 def _reduction(
     graph: Any, batch_size: int, handle_invalid: str, cast_inputs: bool, allow_unsafe_ops: bool
-) -> _BlockStage:
-    stage = _BlockStage("reduceBlocks")
+) -> BlockStage:
+    stage = BlockStage("reduceBlocks")
     stage.set_given(
         tfInputGraph=graph,
         batchSize=batch_size,
@@ -175,7 +175,7 @@ def _reduction(
     return stage
 
 
-class _BlockStage(TFTransformer):
+class BlockStage(TFTransformer):
     """A graph with the columns that it takes and gives, for one use."""
 
     def __init__(self, operation: str) -> None:
@@ -247,7 +247,7 @@ class _BlockStage(TFTransformer):
         schema = StructType([_field(dataset.schema, name) for name in self._inputs()])
         bundle = self._bundle(dataset.sparkSession)
         plan = self._plan(schema, bundle)
-        opening = self._opening(dataset, bundle, plan)
+        opening = self._opening(dataset.sparkSession, bundle, plan, dataset.isStreaming)
         task = _blocks.Task(opening, keys, len(schema), self.getBatchSize(), tuple(plan.kinds))
         return task, plan.fields
 
@@ -261,8 +261,8 @@ class _BlockStage(TFTransformer):
             outputs = [tensor.any_rows(str(bundle.manifest["name"])) for tensor in outputs]
         return inputs, outputs
 
-    def _opening(self, dataset: DataFrame, bundle: Bundle, plan: Plan) -> _engine.Opening:
-        opening = super()._opening(dataset, bundle, plan)
+    def _opening(self, spark: SparkSession, bundle: Bundle, plan: Plan, in_stream: bool) -> _engine.Opening:
+        opening = super()._opening(spark, bundle, plan, in_stream)
         # Some graphs turn out not to be of one row, or of blocks, only then.
         _engine.try_to_open(bundle.file, opening)
         return opening

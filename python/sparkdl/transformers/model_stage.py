@@ -236,7 +236,7 @@ class ModelStage(
             new.append(StructField(self.getErrorCol(), StringType()))
         rows, travelling = columns.through_arrow(dataset)
         task = _batches.Task(
-            model=self._opening(dataset, bundle, plan),
+            model=self._opening(dataset.sparkSession, bundle, plan, dataset.isStreaming),
             source=plan.source,
             batch_size=min(self.getBatchSize(), max(1, _batches.MAX_NUMBERS // plan.numbers)),
             outputs=tuple(plan.kinds),
@@ -250,11 +250,8 @@ class ModelStage(
         results = rows.mapInArrow(partial(_batches.run, task), StructType([*travelling.fields, *new]))
         return columns.from_arrow(results, schema, travelling)
 
-    def _opening(self, dataset: DataFrame, bundle: Bundle, plan: Plan) -> _engine.Opening:
-        spark = dataset.sparkSession
-        carried = None
-        if dataset.isStreaming and _shipping.is_connect(spark):
-            carried = _shipping.carried(bundle.file)
+    def _opening(self, spark: SparkSession, bundle: Bundle, plan: Plan, in_stream: bool) -> _engine.Opening:
+        carried = _shipping.carried(bundle.file) if in_stream and _shipping.is_connect(spark) else None
         return _engine.Opening(
             bundle=bundle.digest if carried else _shipping.ship(spark, bundle.file, bundle.digest),
             carried=carried,
