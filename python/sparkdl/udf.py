@@ -58,7 +58,8 @@ def registerModelUDF(
         (`array<float>`), or with `topK` to the best classes (`array<struct<class, description,
         probability>>`, best first). `"featurize"`: a picture to features (`array<float>`). Both take
         built-in networks and bundles of them. `"run"`: one column for each input of a model on tensors, in
-        its own order, or one struct with fields of their names, to its output, several outputs to a struct.
+        the order of `TFInputGraph.printSchema()`, or one struct with fields of their names, to its output,
+        several outputs to a struct.
         `"images"`: a picture into a model on tensors of one input, to all numbers of its output
         (`array<float>`). When left out, `"predict"` for networks and `"run"` for models on tensors.
     :param batchSize: rows of one native call.

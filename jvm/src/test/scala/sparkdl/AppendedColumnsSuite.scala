@@ -20,10 +20,12 @@ class AppendedColumnsSuite extends SparkFixture {
     val session = spark
     import session.implicits._
     val vectors = Seq(Vectors.dense(1, 2), Vectors.sparse(3, Array(1), Array(5.0)), null, Vectors.dense(-1))
-    val frame = vectors.zipWithIndex.map(_.swap).toDF("id", "vector").repartition(1).sortWithinPartitions("id")
+    val frame =
+      vectors.zipWithIndex.map(_.swap).toDF("id", "vector").repartition(1).sortWithinPartitions("id")
     val lists = kinds.map { kind =>
       expr(s"case id when 0 then array(cast(1 as $kind), cast(-2 as $kind)) when 1 then " +
-        s"array(cast(3 as $kind), null) when 2 then null else array_remove(array(cast(1 as $kind)), 1) end").as(kind)
+        s"array(cast(3 as $kind), null) when 2 then null else array_remove(array(cast(1 as $kind)), 1) end").as(
+        kind)
     }
     frame.select(col("id") +: col("vector") +: lists :+
       expr("array(array(cast(id as float)), array())").as("nested") :+
@@ -45,19 +47,9 @@ class AppendedColumnsSuite extends SparkFixture {
   }
 
   test("new columns of every type hold what they are given") {
-    val fields = Seq(
-      StructField("f", ArrayType(FloatType, containsNull = false)),
-      StructField("d", ArrayType(DoubleType, containsNull = false)),
-      StructField("l", ArrayType(LongType, containsNull = false)),
-      StructField("nested", ArrayType(ArrayType(IntegerType, containsNull = false), containsNull = false)),
-      StructField("vector", SQLDataTypes.VectorType),
-      StructField("image", StageColumns.imageType),
-      StructField("classes", OutputKind.classes),
-      StructField("text", StringType),
-      StructField("number", ShortType)
-    )
+    val fields = Given.fields
     val frame = spark.range(0, 5, 1, 2).toDF()
-    both(frame, new Given(), fields: _*).foreach { result =>
+    both(frame, new Given(9), fields: _*).foreach { result =>
       assert(StructType(result.schema.fields.tail) === StructType(fields))
       val found = result.orderBy("id").collect()
       assert(found(1).toSeq.tail.forall(_ == null))
@@ -73,6 +65,26 @@ class AppendedColumnsSuite extends SparkFixture {
       assert(row.getAs[String]("text") === "ü2")
       assert(row.getAs[Short]("number") === 2)
     }
+  }
+
+  test("fields of fields of new columns, and of old ones") {
+    val fields = Given.fields.takeRight(4)
+    val frame =
+      spark.range(0, 5, 1, 2).withColumn("given", expr("array(named_struct('x', id, 'y', 'a', 'z', 1f))"))
+    Seq(
+      InternalRows.appended(frame, new Given(4), fields),
+      AppendedColumns.public(frame, new Given(4), fields))
+      .foreach { result =>
+        val found =
+          result.select("id", "classes.probability", "image.width", "given.z", "given.y", "classes.class")
+            .filter("id = 3").head()
+        assert(found.toSeq === Seq[Any](3L, Seq(0.5f), 1, Seq(1f), Seq("a"), Seq("c3")))
+        assert(
+          result.filter("image.height = 1 and classes[0].class = 'c4'").select("classes.description").head()
+            .getSeq[String](0) === Seq("d"))
+        assert(result.groupBy("image.mode").count().count() === 2)
+        assert(result.select(explode(col("classes")).as("c")).select("c.probability").count() === 4)
+      }
   }
 
   private def doubled(frame: DataFrame): DataFrame =
@@ -120,7 +132,8 @@ class AppendedColumnsSuite extends SparkFixture {
       java.util.Arrays.asList(Row(1L, Row(2))),
       StructType(Seq(
         StructField("id", LongType, nullable = false, metadata),
-        StructField("of.x", inner, nullable = false))))
+        StructField("of.x", inner, nullable = false)))
+    )
     both(frame, new Doubled(), StructField("double", LongType, metadata = metadata)).foreach { result =>
       assert(result.schema.fields.init === frame.schema.fields)
       assert(result.schema("double").metadata === metadata)
@@ -153,12 +166,27 @@ object AppendedColumnsSuite {
       rows.map(row => join(row, Array(2 * row.getLong(0))))
   }
 
-  /** Values as models give them; nulls for the row 1. */
-  final class Given extends RowExtension {
+  object Given {
+
+    val fields: Seq[StructField] = Seq(
+      StructField("f", ArrayType(FloatType, containsNull = false)),
+      StructField("d", ArrayType(DoubleType, containsNull = false)),
+      StructField("l", ArrayType(LongType, containsNull = false)),
+      StructField("nested", ArrayType(ArrayType(IntegerType, containsNull = false), containsNull = false)),
+      StructField("vector", SQLDataTypes.VectorType),
+      StructField("image", StageColumns.imageType),
+      StructField("classes", OutputKind.classes),
+      StructField("text", StringType),
+      StructField("number", ShortType)
+    )
+  }
+
+  /** The last of the values that models may give, so many; nulls for the row 1. */
+  final class Given(count: Int) extends RowExtension {
 
     override def extend[A](rows: Iterator[Row])(join: (Row, Array[Any]) => A): Iterator[A] = rows.map { row =>
       val id = row.getLong(0)
-      if (id == 1) join(row, Array.fill[Any](9)(null))
+      if (id == 1) join(row, Array.fill[Any](count)(null))
       else
         join(
           row,
@@ -172,7 +200,7 @@ object AppendedColumnsSuite {
             Seq(Row(s"c$id", "d", 0.5f)),
             s"ü$id",
             id.toShort
-          )
+          ).takeRight(count)
         )
     }
   }

@@ -6,7 +6,7 @@ import scala.collection.mutable
 import org.apache.spark.sql.{DataFrame, Dataset, Row}
 import org.apache.spark.sql.catalyst.{CatalystTypeConverters, InternalRow}
 import org.apache.spark.sql.catalyst.expressions._
-import org.apache.spark.sql.catalyst.plans.logical.{MapPartitions, Project, SerializeFromObject}
+import org.apache.spark.sql.catalyst.plans.logical.{MapPartitions, Project}
 import org.apache.spark.sql.catalyst.util.ArrayData
 import org.apache.spark.sql.classic
 import org.apache.spark.sql.types._
@@ -33,11 +33,11 @@ object InternalRows {
     val row = AttributeReference("row", result, nullable = false)()
     val run = new Run(extension, before.fields.map(_.dataType).toSeq, fields.map(_.dataType))
     val mapped = MapPartitions(run, row, Project(Seq(Alias(whole, "row")()), plan))
-    val bound = BoundReference(0, result, nullable = false)
+    // Not by `SerializeFromObject`: Spark looks into that, and for a field of a field leaves out others beside it.
     val columns = result.fields.toSeq.zipWithIndex.map { case (field, index) =>
-      Alias(GetStructField(bound, index), field.name)(explicitMetadata = Some(field.metadata))
+      Alias(GetStructField(row, index), field.name)(explicitMetadata = Some(field.metadata))
     }
-    classic.Dataset.ofRows(session, SerializeFromObject(columns, mapped))
+    classic.Dataset.ofRows(session, Project(columns, mapped))
   }
 
   /** One partition. */
