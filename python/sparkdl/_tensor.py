@@ -50,6 +50,10 @@ class Tensor:
         """The shape for people: `[224, any, 3]`."""
         return f"[{', '.join('any' if side is None else str(side) for side in self.shape)}]"
 
+    def plain_name(self) -> str:
+        """What a column of it is called."""
+        return self.name.removesuffix(":0")
+
     def is_called(self, name: str) -> bool:
         """Whether a user may mean it: `:0` may be left out."""
         return name in (self.name, self.tensor, self.tensor.removesuffix(":0"))

@@ -194,9 +194,9 @@ class BlockStage(TFTransformer):
         """The rows, with the outputs."""
         inputs, outputs = self._tensors(self._bundle(dataset.sparkSession))
         if not self.isSet(self.inputMapping):
-            self._set(inputMapping={_plain(tensor): tensor.name for tensor in inputs})
+            self._set(inputMapping={tensor.plain_name(): tensor.name for tensor in inputs})
         if not self.isSet(self.outputMapping):
-            self._set(outputMapping={tensor.name: _plain(tensor) for tensor in outputs})
+            self._set(outputMapping={tensor.name: tensor.plain_name() for tensor in outputs})
         if self._operation != "mapBlocksTrimmed":
             return self.transform(dataset)
         task, fields = self._block_task(dataset)
@@ -229,17 +229,17 @@ class BlockStage(TFTransformer):
         inputs, outputs = self._tensors(self._bundle(dataset.sparkSession))
         taken = {}
         for output in outputs:
-            wanted = f"{_plain(output)}_input"
-            found = [tensor for tensor in inputs if _plain(tensor) == wanted]
+            wanted = f"{output.plain_name()}_input"
+            found = [tensor for tensor in inputs if tensor.plain_name() == wanted]
             if not found:
-                near = nearest(wanted, [_plain(tensor) for tensor in inputs])
+                near = nearest(wanted, [tensor.plain_name() for tensor in inputs])
                 raise SparkDLValueError(
-                    f"The output {_plain(output)} has no input {wanted}, which takes its rows; the nearest: "
+                    f"The output {output.plain_name()} has no input {wanted}, which takes its rows; the nearest: "
                     f"{near}."
                 )
             _check_pair(found[0], output)
-            taken[_plain(output)] = found[0].name
-        self._set(inputMapping=taken, outputMapping={tensor.name: _plain(tensor) for tensor in outputs})
+            taken[output.plain_name()] = found[0].name
+        self._set(inputMapping=taken, outputMapping={tensor.name: tensor.plain_name() for tensor in outputs})
 
     def _block_task(self, dataset: DataFrame, keys: int = 0) -> tuple[_blocks.Task, list[StructField]]:
         """What workers need to know, and the columns of the outputs."""
@@ -292,11 +292,6 @@ def _check_pair(given: Tensor, output: Tensor) -> None:
 def _field(schema: StructType, name: str) -> StructField:
     columns.found(schema, name)
     return schema[name]
-
-
-def _plain(tensor: Tensor) -> str:
-    """The name of a tensor as a column's."""
-    return tensor.name.removesuffix(":0")
 
 
 def _quoted(name: str) -> str:

@@ -230,10 +230,10 @@ def _of_tensors(
     columns = {f"_{index:04}": tensor for index, tensor in enumerate(inputs)}
     stage._set(
         inputMapping={column: tensor.name for column, tensor in columns.items()},
-        outputMapping={tensor.name: _plain(tensor) for tensor in asked},
+        outputMapping={tensor.name: tensor.plain_name() for tensor in asked},
     )
     fields = [tensor_columns.output_field(column, "array", tensor) for column, tensor in columns.items()]
-    return _planned(spark, stage, StructType(fields), tuple(_plain(tensor) for tensor in inputs))
+    return _planned(spark, stage, StructType(fields), tuple(tensor.plain_name() for tensor in inputs))
 
 
 def _planned(
@@ -267,10 +267,6 @@ def _name(tensor: Any) -> str:
     from sparkdl.graph import utils
 
     return (tensor if isinstance(tensor, str) else utils.tensor_name(tensor)).removesuffix(":0")
-
-
-def _plain(tensor: Tensor) -> str:
-    return tensor.name.removesuffix(":0")
 
 
 def _register(spark: SparkSession, name: str, function: _functions.Function, kind: DataType) -> Any:

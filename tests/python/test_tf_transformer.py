@@ -320,3 +320,22 @@ def test_the_published_saved_model_gives_the_top_5_of_keras(spark, shared_data):
     for row, scores in zip(stage.transform(frame).orderBy("id").collect(), expected, strict=True):
         assert np.argsort(row["scores"])[::-1][:5].tolist() == np.argsort(scores)[::-1][:5].tolist()
         np.testing.assert_allclose(row["scores"], scores, rtol=0, atol=1e-4)
+
+
+def test_operations_beyond_a_graph_need_the_stage_to_allow_them(spark, tmp_path):
+    (tmp_path / "greeting").write_text("hello")
+    function = tf.function(
+        lambda x: {"y": tf.strings.join([tf.io.read_file(str(tmp_path / "greeting")), " ", x])},
+        input_signature=[tf.TensorSpec([None], tf.string, "x")],
+    )
+    with pytest.raises(SparkDLValueError, match=r"ReadFile .*, which is not allowed"):
+        TFInputGraph.fromFunction(function)
+    graph = TFInputGraph.fromFunction(function, allowUnsafeOps=True)
+    stage = TFTransformer(tfInputGraph=graph, inputMapping={"name": "x"}, outputMapping={"y": "said"})
+    frame = spark.createDataFrame([("you",), (None,)], "name string")
+    with pytest.raises(SparkDLValueError, match="runs operations that reach beyond it"):
+        stage.transform(frame)
+    stage.setAllowUnsafeOps(True).write().save(str(tmp_path / "stage"))
+    loaded = TFTransformer.load(str(tmp_path / "stage"))
+    assert loaded.getAllowUnsafeOps()
+    assert [row.said for row in loaded.transform(frame).collect()] == ["hello you", None]

@@ -1,5 +1,7 @@
 package sparkdl
 
+import java.util.concurrent.atomic.AtomicBoolean
+
 import org.apache.spark.sql.{DataFrame, Dataset, Encoder, Encoders, Row, SparkSession}
 import org.apache.spark.sql.functions.col
 import org.apache.spark.sql.sparkdl.InternalRows
@@ -16,12 +18,15 @@ private[sparkdl] object AppendedColumns {
     try InternalRows.appended(dataset, extension, fields)
     catch {
       case missing: LinkageError =>
-        LoggerFactory.getLogger(getClass)
-          .warn(
+        if (isNews.getAndSet(false))
+          log.warn(
             "Rows are converted one by one, since this Spark has other insides than 4.1: {}",
             missing.toString)
         public(dataset, extension, fields)
     }
+
+  private val log = LoggerFactory.getLogger(getClass)
+  private val isNews = new AtomicBoolean(true)
 
   /** The same through the public interface. */
   def public(dataset: Dataset[_], extension: RowExtension, fields: Seq[StructField]): DataFrame =

@@ -25,7 +25,7 @@ object InternalRows {
   /** A dataset with columns more. Of the rows that `extension` sees every field may be read, and is converted then. */
   def appended(dataset: Dataset[_], extension: RowExtension, fields: Seq[StructField]): DataFrame = {
     val session = dataset.sparkSession.asInstanceOf[classic.SparkSession]
-    val plan = dataset.asInstanceOf[classic.Dataset[_]].queryExecution.analyzed
+    val plan = dataset.asInstanceOf[classic.Dataset[_]].logicalPlan
     val names = plan.output.indices.map(index => Literal(s"_$index"))
     val whole = CreateNamedStruct(names.zip(plan.output).flatMap { case (name, column) => Seq(name, column) })
     val before = dataset.schema
