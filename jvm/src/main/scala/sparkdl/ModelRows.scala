@@ -28,8 +28,12 @@ private[sparkdl] final class ModelRows(
     input: RowInput,
     invalid: ModelRows.Invalid,
     output: ModelRows.Output,
-    metrics: EngineMetrics
+    metrics: EngineMetrics,
+    shown: String
 ) extends RowExtension {
+
+  /** What plans show. */
+  override def toString: String = s"Model $shown"
 
   private val flat = output.kind == OutputKind.Vector
 

@@ -41,6 +41,12 @@ abstract class ModelTransformer private[sparkdl]
 
   override def transform(dataset: Dataset[_]): DataFrame = {
     transformSchema(dataset.schema, logging = true)
+    val (rows, fields) = extension(dataset)
+    AppendedColumns(dataset, rows, fields)
+  }
+
+  /** What makes the new columns of these rows, and those columns; the bundle is on its way to the tasks. */
+  private[sparkdl] def extension(dataset: Dataset[_]): (RowExtension, Seq[StructField]) = {
     val session = dataset.sparkSession
     val bundles = new Bundles(session)
     val bundle = bundles.resolve(source)
@@ -51,14 +57,15 @@ abstract class ModelTransformer private[sparkdl]
     // Opens and closes: a bundle or a TensorFlow that does not work fails here, not in a job.
     TaskModel(ShippedBundle(bundle.digest, Some(bundle.file.toString)), options, conf).open().close()
     val outputs = outputFields(Some(manifest))
-    val run = new ModelRows(
+    val rows = new ModelRows(
       model = TaskModel(bundles.ship(bundle), options, conf),
       input = rowInput(dataset, manifest),
       invalid = ModelRows.Invalid($(handleInvalid), reasons = isSet(errorCol)),
       output = ModelRows.Output(outputKind, outputs.size, rowsPerCall(manifest)),
-      metrics = EngineMetrics.of(session.sparkContext)
+      metrics = EngineMetrics.of(session.sparkContext),
+      shown = s"${manifest.name} (${options("task")}), batchSize=${$(batchSize)}"
     )
-    AppendedColumns(dataset, run, outputs ++ reasonField)
+    (rows, outputs ++ reasonField)
   }
 
   override def transformSchema(schema: StructType): StructType = {

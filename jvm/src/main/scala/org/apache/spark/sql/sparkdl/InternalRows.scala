@@ -6,7 +6,7 @@ import scala.collection.mutable
 import org.apache.spark.sql.{DataFrame, Dataset, Row}
 import org.apache.spark.sql.catalyst.{CatalystTypeConverters, InternalRow}
 import org.apache.spark.sql.catalyst.expressions._
-import org.apache.spark.sql.catalyst.plans.logical.{MapPartitions, Project}
+import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, MapPartitions, Project}
 import org.apache.spark.sql.catalyst.util.ArrayData
 import org.apache.spark.sql.classic
 import org.apache.spark.sql.types._
@@ -26,41 +26,90 @@ object InternalRows {
   def appended(dataset: Dataset[_], extension: RowExtension, fields: Seq[StructField]): DataFrame = {
     val session = dataset.sparkSession.asInstanceOf[classic.SparkSession]
     val plan = dataset.asInstanceOf[classic.Dataset[_]].logicalPlan
-    val names = plan.output.indices.map(index => Literal(s"_$index"))
-    val whole = CreateNamedStruct(names.zip(plan.output).flatMap { case (name, column) => Seq(name, column) })
-    val before = dataset.schema
-    val result = StructType(before.fields ++ fields)
-    val row = AttributeReference("row", result, nullable = false)()
-    val run = new Run(extension, before.fields.map(_.dataType).toSeq, fields.map(_.dataType))
-    val mapped = MapPartitions(run, row, Project(Seq(Alias(whole, "row")()), plan))
-    // Not by `SerializeFromObject`: Spark looks into that, and for a field of a field leaves out others beside it.
-    val columns = result.fields.toSeq.zipWithIndex.map { case (field, index) =>
+    val (row, mapped) = extended(plan, plan.output.indices, extension, fields)
+    val columns = (dataset.schema.fields.toSeq ++ fields).zipWithIndex.map { case (field, index) =>
       Alias(GetStructField(row, index), field.name)(explicitMetadata = Some(field.metadata))
     }
     classic.Dataset.ofRows(session, Project(columns, mapped))
   }
 
+  /** The same of a plan whose own columns stay what they are, by one new one: `extension` sees the columns at these places. */
+  private[sparkdl] def appended(
+      plan: LogicalPlan,
+      seen: Seq[Int],
+      extension: RowExtension,
+      fields: Seq[StructField])(column: Seq[Expression] => NamedExpression): LogicalPlan = {
+    val (row, mapped) = extended(plan, seen, extension, fields)
+    val own = plan.output.zipWithIndex.map { case (column, index) =>
+      Alias(GetStructField(row, index), column.name)(
+        exprId = column.exprId,
+        qualifier = column.qualifier,
+        explicitMetadata = Some(column.metadata))
+    }
+    val added = fields.indices.map(index => GetStructField(row, plan.output.size + index))
+    Project(own :+ column(added), mapped)
+  }
+
+  /** A plan of one column, a struct of those of `plan` and the new ones, and that column. */
+  private def extended(
+      plan: LogicalPlan,
+      seen: Seq[Int],
+      extension: RowExtension,
+      fields: Seq[StructField]): (AttributeReference, LogicalPlan) = {
+    val names = plan.output.indices.map(index => Literal(s"_$index"))
+    val whole = CreateNamedStruct(names.zip(plan.output).flatMap { case (name, column) => Seq(name, column) })
+    val before = plan.output.map(column => StructField(column.name, column.dataType, column.nullable))
+    // Not by `SerializeFromObject`: Spark looks into that, and for a field of a field leaves out others beside it.
+    val row = AttributeReference("row", StructType(before ++ fields), nullable = false)()
+    val run = new Run(extension, seen, seen.map(plan.output(_).dataType), fields.map(_.dataType))
+    (row, MapPartitions(run, row, Project(Seq(Alias(whole, "row")()), plan)))
+  }
+
   /** One partition. */
-  private final class Run(extension: RowExtension, before: Seq[DataType], added: Seq[DataType])
+  private final class Run(
+      extension: RowExtension,
+      seen: Seq[Int],
+      before: Seq[DataType],
+      added: Seq[DataType])
       extends (Iterator[Any] => Iterator[Any])
       with Serializable {
+
+    /** What EXPLAIN shows. */
+    override def toString: String = extension.toString
 
     override def apply(rows: Iterator[Any]): Iterator[Any] = {
       val readers = before.map(reader).toArray
       val writers = added.map(writer).toArray
+      val places = seen.toArray
       val read = rows.map { row =>
         // Spark uses the memory of a row again for the next.
-        val kept = row.asInstanceOf[InternalRow].copy()
-        new LazyRow(kept, readers)
+        new LazyRow(row.asInstanceOf[InternalRow].copy(), places, readers)
       }
       extension.extend(read) { (row, values) =>
-        val cells = new Array[Any](values.length)
-        values.indices.foreach { index =>
-          if (values(index) != null) cells(index) = writers(index)(values(index))
-        }
-        new JoinedRow(row.asInstanceOf[LazyRow].internal, new GenericInternalRow(cells))
+        new JoinedRow(row.asInstanceOf[LazyRow].internal, cells(values, writers))
       }
     }
+  }
+
+  /** One row at a time, for a call that stands where no rows can be gathered. */
+  private[sparkdl] final class OneByOne(extension: RowExtension, kinds: Seq[DataType], added: Seq[DataType]) {
+    private val places = kinds.indices.toArray
+    private val readers = kinds.map(reader).toArray
+    private val writers = added.map(writer).toArray
+
+    /** The new columns of a row with these columns. */
+    def apply(row: InternalRow): InternalRow = {
+      val read = Iterator.single[Row](new LazyRow(row, places, readers))
+      extension.extend(read)((_, values) => cells(values, writers)).next()
+    }
+  }
+
+  private def cells(values: Array[Any], writers: Array[Any => Any]): InternalRow = {
+    val cells = new Array[Any](values.length)
+    values.indices.foreach { index =>
+      if (values(index) != null) cells(index) = writers(index)(values(index))
+    }
+    new GenericInternalRow(cells)
   }
 
   /** A value as rows of the public interface have it; arrays of numbers as primitive ones, where none is null. */
@@ -118,16 +167,21 @@ object InternalRows {
     }
   }
 
-  /** A row whose values are converted when they are asked for. */
-  private final class LazyRow(val internal: InternalRow, readers: Array[(InternalRow, Int) => Any])
+  /** Some columns of a row, whose values are converted when they are asked for. */
+  private final class LazyRow(
+      val internal: InternalRow,
+      places: Array[Int],
+      readers: Array[(InternalRow, Int) => Any])
       extends Row {
 
     override def length: Int = readers.length
 
-    override def isNullAt(index: Int): Boolean = internal.isNullAt(index)
+    override def isNullAt(index: Int): Boolean = internal.isNullAt(places(index))
 
-    override def get(index: Int): Any =
-      if (internal.isNullAt(index)) null else readers(index)(internal, index)
+    override def get(index: Int): Any = {
+      val place = places(index)
+      if (internal.isNullAt(place)) null else readers(index)(internal, place)
+    }
 
     override def copy(): Row = this
   }

@@ -1,0 +1,101 @@
+package org.apache.spark.sql.sparkdl
+
+import scala.util.{Failure, Success, Try}
+
+import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.sql.catalyst.analysis.TypeCheckResult
+import org.apache.spark.sql.catalyst.analysis.TypeCheckResult.{TypeCheckFailure, TypeCheckSuccess}
+import org.apache.spark.sql.catalyst.expressions._
+import org.apache.spark.sql.catalyst.expressions.codegen.CodegenFallback
+import org.apache.spark.sql.types.{DataType, StructField, StructType}
+
+/** A model as a function: what it gives, and what makes it of columns of given types. */
+trait ModelFunction extends Serializable {
+
+  /** Names of what it takes: one column for each, or one struct with fields of these names. */
+  def inputs: Seq[String]
+
+  /** What it gives; several make a struct. */
+  def outputs: Seq[StructField]
+
+  /** What makes the outputs of columns of these types, nullable or not; an error says what does not fit. */
+  def rows(kinds: Seq[DataType]): Try[_root_.sparkdl.engine.RowExtension]
+}
+
+/**
+ * A call of a model. `ExtractModelCalls` gathers rows for it; where it stands elsewhere it runs row by row, with the same
+ * result.
+ */
+case class ModelCall(children: Seq[Expression], function: ModelFunction, name: String)
+    extends Expression
+    with CodegenFallback {
+
+  override def prettyName: String = name
+
+  override def nullable: Boolean = true
+
+  override def foldable: Boolean = false
+
+  override def dataType: DataType = function.outputs match {
+    case Seq(one) => one.dataType
+    case several => StructType(several.map(_.copy(nullable = true)))
+  }
+
+  override def checkInputDataTypes(): TypeCheckResult =
+    if (exists(_.isInstanceOf[NamedLambdaVariable]))
+      refused("a model does not run inside of a lambda function: explode the array and call it on the rows")
+    else arguments match {
+      case None =>
+        val wanted = function.inputs.mkString(", ")
+        refused(
+          s"it takes ${function.inputs.size} columns ($wanted), or one struct with fields of these names, but was given " +
+            s"${children.size}")
+      case Some(columns) =>
+        function.rows(columns.map(_.dataType)) match {
+          case Success(_) => TypeCheckSuccess
+          case Failure(why) => refused(why.getMessage)
+        }
+    }
+
+  private def refused(why: String): TypeCheckResult = TypeCheckFailure(why)
+
+  /** A column for each input. */
+  private[sparkdl] def arguments: Option[Seq[Expression]] = children match {
+    case columns if columns.size == function.inputs.size => Some(columns)
+    case Seq(struct) => struct.dataType match {
+        case StructType(fields) if function.inputs.forall(name => fields.exists(_.name == name)) =>
+          Some(function.inputs.map(name =>
+            GetStructField(struct, fields.indexWhere(_.name == name), Some(name))))
+        case _ => None
+      }
+    case _ => None
+  }
+
+  /** The result, from the outputs. */
+  private[sparkdl] def result(outputs: Seq[Expression]): Expression = outputs match {
+    case Seq(one) => one
+    case several =>
+      val struct = CreateNamedStruct(function.outputs.zip(several).flatMap { case (field, output) =>
+        Seq(Literal(field.name), output)
+      })
+      If(IsNull(several.head), Literal(null, struct.dataType), struct)
+  }
+
+  @transient private lazy val single = {
+    val columns = arguments.get
+    val kinds = columns.map(_.dataType)
+    (columns, new InternalRows.OneByOne(function.rows(kinds).get, kinds, function.outputs.map(_.dataType)))
+  }
+
+  override def eval(input: InternalRow): Any = {
+    val (columns, one) = single
+    val outputs = one(new GenericInternalRow(columns.map(_.eval(input)).toArray[Any]))
+    function.outputs match {
+      case Seq(field) => outputs.get(0, field.dataType)
+      case _ => if (outputs.isNullAt(0)) null else outputs
+    }
+  }
+
+  override protected def withNewChildrenInternal(newChildren: IndexedSeq[Expression]): ModelCall =
+    copy(children = newChildren)
+}

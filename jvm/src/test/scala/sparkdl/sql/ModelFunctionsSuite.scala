@@ -1,0 +1,158 @@
+package sparkdl.sql
+
+import org.apache.spark.sql.{AnalysisException, DataFrame}
+import org.apache.spark.sql.streaming.Trigger
+
+import sparkdl._
+
+/** Models as SQL functions: what the stages give, wherever a function stands, with as few native calls. */
+class ModelFunctionsSuite extends KerasFixture {
+
+  private val bad = Map(4 -> null, 9 -> "no picture".getBytes)
+
+  private lazy val pictures: DataFrame = {
+    val session = spark
+    import session.implicits._
+    val rows = (0 until 20).map(seed => (seed, bad.getOrElse(seed, Pictures.png(seed))))
+    val frame = rows.toDF("id", "content").repartition(3).cache()
+    frame.createOrReplaceTempView("pictures")
+    ModelFunctions.register(spark, "scores", tiny, Map("batchSize" -> "4"))
+    frame
+  }
+
+  private def byId(frame: DataFrame): Map[Int, Any] = {
+    val found = frame.select("id", "out").collect()
+    assert(found.map(_.getInt(0)).distinct.length === found.length)
+    found.map(row => row.getInt(0) -> row.get(1)).toMap
+  }
+
+  private lazy val scores: Map[Int, Any] = byId(
+    new DeepImagePredictor().setInputCol("content").setOutputCol("out").setModelName(tiny)
+      .setOutputMode("array").transform(pictures))
+
+  private def query(text: String): Map[Int, Any] = { pictures; byId(spark.sql(text)) }
+
+  /** Names of our nodes in the plan of a query. */
+  private def models(frame: DataFrame): Seq[String] = {
+    val plan = frame.queryExecution.optimizedPlan.toString
+    "Model [^,\\n]+, batchSize=\\d+".r.findAllIn(plan).toSeq
+  }
+
+  test("scores are those of the stage, and rows without a picture are null") {
+    assert(query("SELECT id, scores(content) AS out FROM pictures") === scores)
+    assert(scores.filter(_._2 == null).keySet === bad.keySet)
+  }
+
+  test("best classes and features are those of the stages") {
+    pictures
+    ModelFunctions.register(spark, "best", tiny, Map("topK" -> "2"))
+    ModelFunctions.register(spark, "features", tiny, Map("task" -> "featurize", "pooling" -> "max"))
+    val best = new DeepImagePredictor().setInputCol("content").setOutputCol("out").setModelName(tiny)
+      .setDecodePredictions(true).setTopK(2)
+    assert(query("SELECT id, best(content) AS out FROM pictures") === byId(best.transform(pictures)))
+    val features = new DeepImageFeaturizer().setInputCol("content").setOutputCol("out").setModelName(tiny)
+      .setOutputMode("array").setPooling("max")
+    assert(query("SELECT id, features(content) AS out FROM pictures") === byId(features.transform(pictures)))
+    val names = spark.sql("SELECT id, best(content)[0].class AS out FROM pictures WHERE id = 3")
+    assert(byId(names).values.head.asInstanceOf[String].startsWith("c"))
+  }
+
+  Seq(
+    "filters" -> "SELECT id, scores(content) AS out FROM pictures WHERE scores(content)[0] >= 0 OR id IN (4, 9)",
+    "joins" -> "SELECT a.id, scores(b.content) AS out FROM pictures a JOIN pictures b ON a.id = b.id",
+    "join conditions" -> ("SELECT a.id, scores(a.content) AS out FROM pictures a LEFT JOIN pictures b " +
+      "ON a.id = b.id AND scores(b.content)[0] > 2"),
+    "sub-queries" -> ("SELECT id, (SELECT first(scores(content)) FROM pictures b WHERE b.id = a.id) AS out " +
+      "FROM pictures a"),
+    "sorts" -> "SELECT id, scores(content) AS out FROM pictures ORDER BY scores(content)[1] DESC, id",
+    "cases" -> ("SELECT id, CASE WHEN id = 9 THEN NULL WHEN id < 100 THEN scores(content) END AS out " +
+      "FROM pictures"),
+    "groups" -> "SELECT id, max(scores(content)) AS out FROM pictures GROUP BY id",
+    "groups by scores" -> ("SELECT max(id) AS id, scores(content) AS out FROM pictures " +
+      "WHERE id NOT IN (4) GROUP BY scores(content) UNION ALL SELECT 4, NULL"),
+    "calls on aggregates" -> "SELECT id, scores(first(content)) AS out FROM pictures GROUP BY id",
+    "windows" -> "SELECT id, first(scores(content)) OVER (PARTITION BY id) AS out FROM pictures",
+    "unions" -> ("SELECT id, scores(content) AS out FROM pictures WHERE id < 5 " +
+      "UNION ALL SELECT id, scores(content) FROM pictures WHERE id >= 5"),
+    "common tables" -> "WITH t AS (SELECT id, scores(content) AS out FROM pictures) SELECT * FROM t",
+    "views of views" -> "SELECT id, if(size(out) > 0, out, NULL) AS out FROM (SELECT id, scores(content) AS out FROM pictures)"
+  ).foreach { case (name, text) =>
+    test(s"functions stand in $name") {
+      assert(query(text) === scores)
+    }
+  }
+
+  test("views, tables, caches and streams hold what functions give") {
+    pictures
+    spark.sql("CREATE OR REPLACE TEMPORARY VIEW scored AS SELECT id, scores(content) AS out FROM pictures")
+    assert(byId(spark.table("scored")) === scores)
+    val cached = spark.table("scored").cache()
+    try assert(byId(cached) === scores)
+    finally cached.unpersist()
+    val folder = newFolder().resolve("rows").toString
+    spark.table("scored").write.parquet(folder)
+    assert(byId(spark.read.parquet(folder)) === scores)
+    val source = newFolder().resolve("pictures").toString
+    pictures.write.parquet(source)
+    val stream = spark.readStream.schema(pictures.schema).parquet(source)
+    val running = stream.selectExpr("id", "scores(content) AS out").writeStream.format("memory")
+      .queryName("scored_stream").trigger(Trigger.AvailableNow()).start()
+    running.awaitTermination()
+    assert(byId(spark.table("scored_stream")) === scores)
+  }
+
+  test("two uses of one call are one model, and a filter without a model comes before it") {
+    pictures
+    val frame = spark.sql(
+      "SELECT scores(content)[0], scores(content)[1] FROM pictures WHERE scores(content)[2] > 0 AND id > 5")
+    assert(models(frame).size === 1)
+    val plan = frame.queryExecution.optimizedPlan.toString
+    // Plans are printed from the result down to the source.
+    assert(plan.indexOf("Model ") < plan.indexOf("> 5"))
+    assert(models(frame).head.endsWith("batchSize=4"))
+    val sorted = spark.sql("SELECT scores(content) FROM pictures WHERE scores(content)[2] > 0 " +
+      "ORDER BY scores(content)[1] LIMIT 3")
+    assert(models(sorted).size === 1 && sorted.collect().length === 3 && sorted.columns.length === 1)
+    val nested = spark.sql("SELECT id FROM (SELECT id, scores(content) AS s FROM pictures) WHERE s[0] > 2 AND id = 1")
+    assert(nested.collect().isEmpty)
+  }
+
+  test("a model on tensors takes a column for each input, or a struct of them") {
+    ModelFunctions.register(spark, "tensors", keras("tensors.keras").toString)
+    val frame = spark.range(9).selectExpr(
+      "cast(id AS int) AS id",
+      "array(cast(id % 5 AS int), 1, 2, 3) AS tokens",
+      "if(id = 4, NULL, array(id / 2, -1.0, cast(id AS double))) AS vector")
+    val outputs = TFInputGraph.fromKeras(keras("tensors.keras").toString).outputs.map(_.name).sorted
+    val wanted = new KerasTransformer().setInputCols(Array("tokens", "vector")).setOutputCols(outputs.toArray)
+      .setOutputNames(outputs.toArray).setModelFile(keras("tensors.keras").toString).setOutputMode("array").transform(frame)
+      .selectExpr("id", s"if(${outputs.head} IS NULL, NULL, struct(${outputs.mkString(", ")})) AS out")
+    Seq("tensors(tokens, vector)", "tensors(named_struct('vector', vector, 'tokens', tokens))").foreach { call =>
+      assert(byId(frame.selectExpr("id", s"$call AS out")) === byId(wanted))
+    }
+  }
+
+  private def said(text: String): String = {
+    pictures
+    intercept[AnalysisException](spark.sql(text)).getMessage
+  }
+
+  test("wrong arguments are told when a query is analyzed") {
+    assert(said("SELECT scores(id) FROM pictures").contains("must be of type binary or image"))
+    assert(said("SELECT scores(content, id) FROM pictures").contains("it takes 1 columns"))
+    assert(said("SELECT transform(array(content), c -> scores(c)) FROM pictures")
+      .contains("does not run inside of a lambda function"))
+    assert(said("SELECT scores() FROM pictures").contains("but was given 0"))
+  }
+
+  test("wrong models and options are refused when a function is registered") {
+    def refused(expected: String)(model: String, options: (String, String)*) =
+      assert(refusal(ModelFunctions.register(spark, "no", model, options.toMap)).contains(expected))
+    refused("Unknown model ResNet51")("ResNet51")
+    refused("task cannot be \"score\"")(tiny, "task" -> "score")
+    refused("A network does not do the task \"run\"")(tiny, "task" -> "run")
+    refused("topK goes with the task \"predict\"")(tiny, "task" -> "featurize", "topK" -> "2")
+    refused("Unknown option batch")(tiny, "batch" -> "2")
+    refused("The option batchSize cannot be \"many\"")(tiny, "batchSize" -> "many")
+  }
+}
