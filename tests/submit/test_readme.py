@@ -67,6 +67,19 @@ def test_the_python_snippets_run_and_then_the_scala_ones_on_what_they_saved(
     assert "SCRIPT ENDED" in done.output, done.output
 
 
+def test_the_sql_snippets_run_with_the_coordinate_alone(
+    filled_cache: Path, tmp_path: Path, clean_env: dict[str, str], coordinate: list[str]
+) -> None:
+    script = tmp_path / "script.sql"
+    script.write_text("\n".join([*snippets("sql"), "SELECT concat('SCRIPT ', 'ENDED');"]))
+    launcher = Path(sys.executable).parent / "spark-sql"
+    conf = ["--conf", "spark.ui.enabled=false", "--conf", f"spark.jars.ivy={tmp_path / 'ivy'}"]
+    command = [launcher, "--master", "local[2]", *conf, *coordinate, "-f", script]
+    done = run(command, tmp_path, clean_env | {"SPARKDL_CACHE_DIR": str(filled_cache)})
+    assert "SCRIPT ENDED" in done.output, done.output
+    assert done.output.count("probability") >= 5, done.output
+
+
 def test_the_snippet_about_connect_runs_without_the_jar(
     filled_cache: Path, tmp_path: Path, wheel_env: dict[str, str]
 ) -> None:

@@ -40,7 +40,11 @@ object ModelFunctions {
       name: String,
       model: String,
       options: Map[String, String] = Map.empty): Unit =
-    SessionFunctions.register(spark, name, of(spark, model, options))
+    SessionFunctions.register(
+      spark,
+      name,
+      of(spark, model, options),
+      s"$name(...) - Runs the model $model on rows, many at a time.")
 
   /** The same for Java. */
   def register(
@@ -49,15 +53,22 @@ object ModelFunctions {
       model: String,
       options: java.util.Map[String, String]): Unit = register(spark, name, model, options.asScala.toMap)
 
-  private def of(spark: SparkSession, model: String, options: Map[String, String]): ModelFunction = {
-    val isNetwork = NamedModels.names.contains(model) || isPictureBundle(model)
+  private[sql] def of(spark: SparkSession, model: String, options: Map[String, String]): ModelFunction = {
+    val isKnown = NamedModels.names.contains(model)
+    if (!isKnown && !files.exists(model.endsWith))
+      refuse(
+        s"Unknown model $model. Known models: ${NamedModels.names.mkString(", ")}; or give the path of a Keras file (.keras, " +
+          ".h5) or of a bundle (.sparkdl)."
+      )
+    val isNetwork = isKnown || isPictureBundle(model)
     val task = options.getOrElse("task", if (isNetwork) "predict" else "run")
     val more = options - "task" - "topK"
     if (!tasks.contains(task)) refuse(s"task cannot be \"$task\"; it takes ${tasks.mkString(", ")}.")
     if (options.contains("topK") && task != "predict")
       refuse(s"topK goes with the task \"predict\", not \"$task\": leave it out.")
     if (isNetwork != Set("predict", "featurize")(task)) {
-      val (kind, takes) = if (isNetwork) ("network", "predict, featurize") else ("model on tensors", "run, images")
+      val (kind, takes) =
+        if (isNetwork) ("network", "predict, featurize") else ("model on tensors", "run, images")
       refuse(s"A $kind does not do the task \"$task\"; it takes $takes.")
     }
     task match {
@@ -79,7 +90,9 @@ object ModelFunctions {
         new StageFunction(spark, configured(stage, more), Seq(picture))
       case _ =>
         val read = graph(model)
-        val columns = read.inputs.zipWithIndex.map { case (input, index) => StageFunction.column(index) -> input.name }
+        val columns = read.inputs.zipWithIndex.map { case (input, index) =>
+          StageFunction.column(index) -> input.name
+        }
         val stage = new TFTransformer().setTfInputGraph(read).setCastInputs(true)
           .setInputMapping(columns.toMap)
           .setOutputMapping(read.outputs.map(output => output.name -> output.name.stripSuffix(":0")).toMap)
@@ -89,15 +102,10 @@ object ModelFunctions {
 
   private val picture = StageFunction.column(0)
   private val result = "result"
+  private val files = Seq(".sparkdl", ".keras", ".h5", ".hdf5")
 
   private def graph(model: String): TFInputGraph =
-    if (model.endsWith(".sparkdl")) TFInputGraph.fromBundle(model)
-    else if (Seq(".keras", ".h5", ".hdf5").exists(model.endsWith)) TFInputGraph.fromKeras(model)
-    else
-      refuse(
-        s"Unknown model $model. Known models: ${NamedModels.names.mkString(", ")}; or give the path of a Keras file (.keras, " +
-          ".h5) or of a bundle (.sparkdl)."
-      )
+    if (model.endsWith(".sparkdl")) TFInputGraph.fromBundle(model) else TFInputGraph.fromKeras(model)
 
   private def isPictureBundle(model: String): Boolean = model.endsWith(".sparkdl") &&
     (new DeepImagePredictor().setModelName(model).describe match {
@@ -123,7 +131,9 @@ object ModelFunctions {
       case param: BooleanParam => stage.set(param, value.toBooleanOption.getOrElse(wrong("true or false")))
       case param: StringArrayParam => stage.set(param, value.split(",").map(_.trim))
       case param: IntArrayParam =>
-        stage.set(param, value.split(",").map(_.trim.toIntOption.getOrElse(wrong("whole numbers, as 224,224"))))
+        stage.set(
+          param,
+          value.split(",").map(_.trim.toIntOption.getOrElse(wrong("whole numbers, as 224,224"))))
       case param => stage.set(param.asInstanceOf[Param[String]], value)
     }
     ()

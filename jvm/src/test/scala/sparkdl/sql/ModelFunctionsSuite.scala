@@ -1,5 +1,8 @@
 package sparkdl.sql
 
+import java.util.concurrent.atomic.LongAdder
+
+import org.apache.spark.scheduler.{SparkListener, SparkListenerTaskEnd}
 import org.apache.spark.sql.{AnalysisException, DataFrame}
 import org.apache.spark.sql.streaming.Trigger
 
@@ -113,7 +116,8 @@ class ModelFunctionsSuite extends KerasFixture {
     val sorted = spark.sql("SELECT scores(content) FROM pictures WHERE scores(content)[2] > 0 " +
       "ORDER BY scores(content)[1] LIMIT 3")
     assert(models(sorted).size === 1 && sorted.collect().length === 3 && sorted.columns.length === 1)
-    val nested = spark.sql("SELECT id FROM (SELECT id, scores(content) AS s FROM pictures) WHERE s[0] > 2 AND id = 1")
+    val nested =
+      spark.sql("SELECT id FROM (SELECT id, scores(content) AS s FROM pictures) WHERE s[0] > 2 AND id = 1")
     assert(nested.collect().isEmpty)
   }
 
@@ -125,10 +129,12 @@ class ModelFunctionsSuite extends KerasFixture {
       "if(id = 4, NULL, array(id / 2, -1.0, cast(id AS double))) AS vector")
     val outputs = TFInputGraph.fromKeras(keras("tensors.keras").toString).outputs.map(_.name).sorted
     val wanted = new KerasTransformer().setInputCols(Array("tokens", "vector")).setOutputCols(outputs.toArray)
-      .setOutputNames(outputs.toArray).setModelFile(keras("tensors.keras").toString).setOutputMode("array").transform(frame)
+      .setOutputNames(outputs.toArray).setModelFile(keras(
+        "tensors.keras").toString).setOutputMode("array").transform(frame)
       .selectExpr("id", s"if(${outputs.head} IS NULL, NULL, struct(${outputs.mkString(", ")})) AS out")
-    Seq("tensors(tokens, vector)", "tensors(named_struct('vector', vector, 'tokens', tokens))").foreach { call =>
-      assert(byId(frame.selectExpr("id", s"$call AS out")) === byId(wanted))
+    Seq("tensors(tokens, vector)", "tensors(named_struct('vector', vector, 'tokens', tokens))").foreach {
+      call =>
+        assert(byId(frame.selectExpr("id", s"$call AS out")) === byId(wanted))
     }
   }
 
@@ -154,5 +160,67 @@ class ModelFunctionsSuite extends KerasFixture {
     refused("topK goes with the task \"predict\"")(tiny, "task" -> "featurize", "topK" -> "2")
     refused("Unknown option batch")(tiny, "batch" -> "2")
     refused("The option batchSize cannot be \"many\"")(tiny, "batchSize" -> "many")
+  }
+
+  test("dl_predict, dl_featurize and dl_run are there with the jar alone") {
+    assert(query(s"SELECT id, dl_predict('$tiny', content) AS out FROM pictures") === scores)
+    ModelFunctions.register(spark, "best", tiny, Map("topK" -> "2"))
+    ModelFunctions.register(spark, "features", tiny, Map("task" -> "featurize", "pooling" -> "max"))
+    assert(query(s"SELECT id, dl_predict('$tiny', content, 2) AS out FROM pictures") ===
+      query("SELECT id, best(content) AS out FROM pictures"))
+    assert(query(s"SELECT id, dl_featurize('$tiny', content, map('pooling', 'max')) AS out FROM pictures") ===
+      query("SELECT id, features(content) AS out FROM pictures"))
+    val file = keras("tensors.keras")
+    ModelFunctions.register(spark, "tensors", file.toString)
+    val rows = "(SELECT array(1, 1, 2, 3) AS tokens, array(id, 1, 2) AS vector FROM range(5))"
+    assert(spark.sql(s"SELECT dl_run('$file', tokens, vector) FROM $rows").collect() ===
+      spark.sql(s"SELECT tensors(tokens, vector) FROM $rows").collect())
+    val once =
+      spark.sql(s"SELECT dl_predict('$tiny', content)[0], dl_predict('$tiny', content)[1] FROM pictures")
+    assert(models(once).size === 1)
+    Seq("dl_predict", "dl_featurize", "dl_run").foreach { name =>
+      val text = spark.sql(s"DESCRIBE FUNCTION EXTENDED $name").collect().map(_.getString(0)).mkString("\n")
+      assert(text.contains(s"$name(model, ") && text.contains(s"> SELECT $name("))
+    }
+  }
+
+  test("their wrong arguments are told when a query is analyzed") {
+    assert(said("SELECT dl_predict(id, content) FROM pictures").contains("the model, must be a literal"))
+    assert(said("SELECT dl_predict('ResNet51', content) FROM pictures").contains("Unknown model ResNet51"))
+    assert(said(s"SELECT dl_predict('$tiny', content, id) FROM pictures").contains("must be literals"))
+    assert(said(s"SELECT dl_predict('$tiny', content, 1.5) FROM pictures").contains("must be literals"))
+    assert(
+      said(s"SELECT dl_featurize('$tiny', content, 3) FROM pictures").contains("options a map of strings"))
+    assert(said(s"SELECT dl_featurize('$tiny', content, map('pool', 'max')) FROM pictures")
+      .contains("Unknown option pool"))
+    assert(said(s"SELECT dl_predict('$tiny', id) FROM pictures").contains("must be of type binary or image"))
+  }
+
+  /** Native calls of the tasks of an action, as the metrics of their stages have them. */
+  private def nativeCalls(action: => Any): Long = {
+    val found = new LongAdder
+    val listener = new SparkListener {
+      override def onTaskEnd(task: SparkListenerTaskEnd): Unit = task.taskInfo.accumulables
+        .filter(_.name.contains("sparkdl native calls"))
+        .foreach(_.update.foreach(count => found.add(count.toString.toLong)))
+    }
+    spark.sparkContext.addSparkListener(listener)
+    try {
+      countingJobs(action)
+      found.sum
+    } finally spark.sparkContext.removeSparkListener(listener)
+  }
+
+  test("a function makes as many native calls as its stage: a batch each, and not a row") {
+    val sizes = pictures.rdd.mapPartitions(rows => Iterator(rows.size)).collect()
+    val wanted = sizes.map(size => (size + 3) / 4).sum
+    val stage = new DeepImagePredictor().setInputCol("content").setOutputCol("out").setModelName(tiny)
+      .setBatchSize(4)
+    assert(nativeCalls(stage.transform(pictures).select("out").collect()) === wanted)
+    assert(nativeCalls(spark.sql("SELECT scores(content) FROM pictures").collect()) === wanted)
+    val twice = "SELECT scores(content)[0], scores(content) FROM pictures WHERE size(scores(content)) > 0"
+    assert(nativeCalls(spark.sql(twice).collect()) === wanted)
+    assert(nativeCalls(spark.sql("SELECT scores(content) FROM pictures WHERE id < 0").collect()) === 0)
+    assert(nativeCalls(spark.sql("SELECT scores(content) FROM pictures LIMIT 2").collect()) === 1)
   }
 }

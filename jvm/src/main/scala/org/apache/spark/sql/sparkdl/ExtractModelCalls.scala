@@ -101,9 +101,10 @@ object ExtractModelCalls extends Rule[LogicalPlan] with PredicateHelper {
     val below = if (more.isEmpty) plan else Project(plan.output ++ more, plan)
     val places = arguments.map(argument => below.output.indexWhere(_.exprId == argument.exprId))
     val kinds = places.map(below.output(_).dataType)
-    val appended = InternalRows.appended(below, places, call.function.rows(kinds).get, call.function.outputs) {
-      outputs => Alias(call.result(outputs), call.name)()
-    }
+    val appended =
+      InternalRows.appended(below, places, call.function.rows(kinds).get, call.function.outputs) {
+        outputs => Alias(call.result(outputs), call.name)()
+      }
     (appended, appended.output.last)
   }
 }

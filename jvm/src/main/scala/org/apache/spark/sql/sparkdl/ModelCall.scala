@@ -9,6 +9,8 @@ import org.apache.spark.sql.catalyst.expressions._
 import org.apache.spark.sql.catalyst.expressions.codegen.CodegenFallback
 import org.apache.spark.sql.types.{DataType, StructField, StructType}
 
+import _root_.sparkdl.engine.RowExtension
+
 /** A model as a function: what it gives, and what makes it of columns of given types. */
 trait ModelFunction extends Serializable {
 
@@ -19,7 +21,7 @@ trait ModelFunction extends Serializable {
   def outputs: Seq[StructField]
 
   /** What makes the outputs of columns of these types, nullable or not; an error says what does not fit. */
-  def rows(kinds: Seq[DataType]): Try[_root_.sparkdl.engine.RowExtension]
+  def rows(kinds: Seq[DataType]): Try[RowExtension]
 }
 
 /**
@@ -31,6 +33,8 @@ case class ModelCall(children: Seq[Expression], function: ModelFunction, name: S
     with CodegenFallback {
 
   override def prettyName: String = name
+
+  override def toString: String = children.mkString(s"$name(", ", ", ")")
 
   override def nullable: Boolean = true
 
