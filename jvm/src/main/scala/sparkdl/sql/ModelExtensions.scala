@@ -45,7 +45,8 @@ private object ModelExtensions {
         case (model, Seq(topK: Int, options: Map[_, _])) =>
           function(model, texts(options) ++ Map("task" -> "predict", "topK" -> topK.toString))
         case (model, Seq(options: Map[_, _])) => function(model, texts(options) + ("task" -> "predict"))
-        case _ => refuse("it takes (model, image[, topK[, options]]): topK a number, options a map of strings")
+        case _ =>
+          refuse("it takes (model, image[, topK[, options]]): topK a number, options a map of strings")
       }
     ),
     Named(

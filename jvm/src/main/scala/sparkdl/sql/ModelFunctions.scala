@@ -170,6 +170,6 @@ private final class StageFunction(
 
 private object StageFunction {
 
-  /** The name of the column of an input; in the order of their names as in that of the inputs. */
-  def column(index: Int): String = f"input$index%04d"
+  /** The name of the column of an input, as errors say it. */
+  def column(index: Int): String = s"argument ${index + 1}"
 }

@@ -136,6 +136,10 @@ class ModelFunctionsSuite extends KerasFixture {
       call =>
         assert(byId(frame.selectExpr("id", s"$call AS out")) === byId(wanted))
     }
+    // Literals with a point are decimals.
+    val literals = "tensors(array(1, 2, 3, 4), array(0.5, 0.25, 1.0)) = " +
+      "tensors(array(1, 2, 3, 4), array(0.5D, 0.25D, 1D))"
+    assert(spark.sql(s"SELECT $literals").head().getBoolean(0))
   }
 
   private def said(text: String): String = {
@@ -149,6 +153,9 @@ class ModelFunctionsSuite extends KerasFixture {
     assert(said("SELECT transform(array(content), c -> scores(c)) FROM pictures")
       .contains("does not run inside of a lambda function"))
     assert(said("SELECT scores() FROM pictures").contains("but was given 0"))
+    ModelFunctions.register(spark, "tensors", keras("tensors.keras").toString)
+    assert(said(
+      "SELECT tensors(array(1, 2, 3, 4), array('a'))").contains("Column argument 2 is of type array<string>"))
   }
 
   test("wrong models and options are refused when a function is registered") {

@@ -7,7 +7,7 @@ import org.apache.spark.sql.catalyst.analysis.TypeCheckResult
 import org.apache.spark.sql.catalyst.analysis.TypeCheckResult.{TypeCheckFailure, TypeCheckSuccess}
 import org.apache.spark.sql.catalyst.expressions._
 import org.apache.spark.sql.catalyst.expressions.codegen.CodegenFallback
-import org.apache.spark.sql.types.{DataType, StructField, StructType}
+import org.apache.spark.sql.types._
 
 import _root_.sparkdl.engine.RowExtension
 
@@ -57,14 +57,19 @@ case class ModelCall(children: Seq[Expression], function: ModelFunction, name: S
       case Some(columns) =>
         function.rows(columns.map(_.dataType)) match {
           case Success(_) => TypeCheckSuccess
-          case Failure(why) => refused(why.getMessage)
+          case Failure(why) => refused(why.getMessage.stripSuffix("."))
         }
     }
 
   private def refused(why: String): TypeCheckResult = TypeCheckFailure(why)
 
-  /** A column for each input. */
-  private[sparkdl] def arguments: Option[Seq[Expression]] = children match {
+  /** A column for each input; decimals, which SQL's literals are, as doubles. */
+  private[sparkdl] def arguments: Option[Seq[Expression]] = columns.map(_.map { column =>
+    val kind = ModelCall.withoutDecimals(column.dataType)
+    if (kind == column.dataType) column else Cast(column, kind)
+  })
+
+  private def columns: Option[Seq[Expression]] = children match {
     case columns if columns.size == function.inputs.size => Some(columns)
     case Seq(struct) => struct.dataType match {
         case StructType(fields) if function.inputs.forall(name => fields.exists(_.name == name)) =>
@@ -86,14 +91,14 @@ case class ModelCall(children: Seq[Expression], function: ModelFunction, name: S
   }
 
   @transient private lazy val single = {
-    val columns = arguments.get
-    val kinds = columns.map(_.dataType)
-    (columns, new InternalRows.OneByOne(function.rows(kinds).get, kinds, function.outputs.map(_.dataType)))
+    val evaluated = arguments.getOrElse(Nil)
+    val kinds = evaluated.map(_.dataType)
+    (evaluated, new InternalRows.OneByOne(function.rows(kinds).get, kinds, function.outputs.map(_.dataType)))
   }
 
   override def eval(input: InternalRow): Any = {
-    val (columns, one) = single
-    val outputs = one(new GenericInternalRow(columns.map(_.eval(input)).toArray[Any]))
+    val (arguments, one) = single
+    val outputs = one(new GenericInternalRow(arguments.map(_.eval(input)).toArray[Any]))
     function.outputs match {
       case Seq(field) => outputs.get(0, field.dataType)
       case _ => if (outputs.isNullAt(0)) null else outputs
@@ -102,4 +107,14 @@ case class ModelCall(children: Seq[Expression], function: ModelFunction, name: S
 
   override protected def withNewChildrenInternal(newChildren: IndexedSeq[Expression]): ModelCall =
     copy(children = newChildren)
+}
+
+private object ModelCall {
+
+  /** The type with doubles for decimals, in arrays too. */
+  private def withoutDecimals(kind: DataType): DataType = kind match {
+    case _: DecimalType => DoubleType
+    case ArrayType(element, containsNull) => ArrayType(withoutDecimals(element), containsNull)
+    case other => other
+  }
 }
