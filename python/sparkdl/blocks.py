@@ -234,8 +234,8 @@ class BlockStage(TFTransformer):
             if not found:
                 near = nearest(wanted, [tensor.plain_name() for tensor in inputs])
                 raise SparkDLValueError(
-                    f"The output {output.plain_name()} has no input {wanted}, which takes its rows; the nearest: "
-                    f"{near}."
+                    f"The output {output.plain_name()} has no input {wanted}, which takes its rows; the "
+                    f"nearest: {near}."
                 )
             _check_pair(found[0], output)
             taken[output.plain_name()] = found[0].name

@@ -16,7 +16,6 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, BinaryType, DataType, FloatType, StructField, StructType
 
 from sparkdl import _functions, _shipping
-from sparkdl._tensor import Tensor
 from sparkdl.blocks import BlockStage
 from sparkdl.exceptions import SparkDLValueError
 from sparkdl.graph.input import TFInputGraph
