@@ -29,6 +29,9 @@ from sparkdl.transformers.tf_transformer import TFTransformer
 
 TASKS = ("predict", "featurize", "run", "images")
 
+_OF_COLUMNS = {"inputCol", "outputCol", "inputMapping", "outputMapping", "outputMode", "decodePredictions"}
+_OF_COLUMNS |= {"modelName", "graph", "tfInputGraph", "castInputs", "handleInvalid", "errorCol"}
+
 _PICTURE = "picture"
 _RESULT = "result"
 
@@ -68,6 +71,12 @@ def registerModelUDF(
     """
     if task is not None and task not in TASKS:
         raise SparkDLValueError(f'task cannot be "{task}"; it takes {", ".join(TASKS)}.')
+    for param in params:
+        if param in _OF_COLUMNS:
+            raise SparkDLValueError(
+                f"The param {param} has no place in a function: a query names columns, and rows without a "
+                "result are NULL."
+            )
     is_network = _is_network(spark, model)
     task = task or ("predict" if is_network else "run")
     given = {name: value for name, value in (("batchSize", batchSize), *params.items()) if value is not None}

@@ -272,6 +272,7 @@ def test_what_does_not_fit_is_refused_when_it_is_registered(spark, tiny):
     refused('topK goes with the task "predict"', register(tiny, task="featurize", topK=3))
     refused("has 3 outputs", register(TENSORS, task="images"))
     refused("batchSize", register(tiny, batchSize=0))
+    refused("The param handleInvalid has no place in a function", register(tiny, handleInvalid="skip"))
     graph, c, d = graph_of_rows()
     refused(
         "feeds_to_fields_map must name each placeholder", lambda: makeGraphUDF(graph, "g", [c, d], {"a": "x"})

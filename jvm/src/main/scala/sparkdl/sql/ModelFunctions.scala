@@ -118,11 +118,29 @@ object ModelFunctions {
     stage
   }
 
+  /** Params that say where columns are and what becomes of rows, which a query says. */
+  private val ofColumns = Set(
+    "inputCol",
+    "outputCol",
+    "inputMapping",
+    "outputMapping",
+    "outputMode",
+    "decodePredictions",
+    "modelName",
+    "graph",
+    "tfInputGraph",
+    "castInputs",
+    "handleInvalid",
+    "errorCol"
+  )
+
   /** Sets a param by its name from text. */
   private def set(stage: ModelTransformer, name: String, value: String): Unit = {
+    if (ofColumns(name))
+      refuse(s"The option $name has no place in a function: a query names columns, and rows without a result are NULL.")
     if (!stage.hasParam(name))
       refuse(
-        s"Unknown option $name. Known options: task, topK, ${stage.params.map(_.name).mkString(", ")}."
+        s"Unknown option $name. Known options: task, topK, ${stage.params.map(_.name).filterNot(ofColumns).mkString(", ")}."
       )
     def wrong(kind: String) = refuse(s"The option $name cannot be \"$value\"; it takes $kind.")
     (stage.getParam(name): Param[_]) match {

@@ -7,6 +7,7 @@ import org.apache.spark.sql.{AnalysisException, DataFrame}
 import org.apache.spark.sql.streaming.Trigger
 
 import sparkdl._
+import sparkdl.engine.Native
 
 /** Models as SQL functions: what the stages give, wherever a function stands, with as few native calls. */
 class ModelFunctionsSuite extends KerasFixture {
@@ -142,6 +143,16 @@ class ModelFunctionsSuite extends KerasFixture {
     assert(spark.sql(s"SELECT $literals").head().getBoolean(0))
   }
 
+  test("calls that run row by row, in tasks and while a query is planned, leave no model open") {
+    pictures
+    val twice =
+      "SELECT a.id FROM pictures a JOIN pictures b ON a.id = b.id AND scores(a.content)[0] = scores(b.content)[0]"
+    assert(spark.sql(twice).count() === 18)
+    assert(spark.sql(
+      "SELECT scores(c) IS NULL FROM VALUES (X'00'), (NULL) AS t(c)").collect().forall(_.getBoolean(0)))
+    assert(Native.liveHandles() === ((0L, 0L)))
+  }
+
   private def said(text: String): String = {
     pictures
     intercept[AnalysisException](spark.sql(text)).getMessage
@@ -166,6 +177,7 @@ class ModelFunctionsSuite extends KerasFixture {
     refused("A network does not do the task \"run\"")(tiny, "task" -> "run")
     refused("topK goes with the task \"predict\"")(tiny, "task" -> "featurize", "topK" -> "2")
     refused("Unknown option batch")(tiny, "batch" -> "2")
+    refused("The option handleInvalid has no place in a function")(tiny, "handleInvalid" -> "skip")
     refused("The option batchSize cannot be \"many\"")(tiny, "batchSize" -> "many")
   }
 

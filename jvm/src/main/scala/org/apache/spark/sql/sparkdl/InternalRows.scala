@@ -3,6 +3,7 @@ package org.apache.spark.sql.sparkdl
 import scala.collection.immutable.ArraySeq
 import scala.collection.mutable
 
+import org.apache.spark.TaskContext
 import org.apache.spark.sql.{DataFrame, Dataset, Row}
 import org.apache.spark.sql.catalyst.{CatalystTypeConverters, InternalRow}
 import org.apache.spark.sql.catalyst.expressions._
@@ -91,17 +92,39 @@ object InternalRows {
     }
   }
 
-  /** One row at a time, for a call that stands where no rows can be gathered. */
+  /** One row at a time, for a call that stands where no rows can be gathered. A task keeps its model from row to row. */
   private[sparkdl] final class OneByOne(extension: RowExtension, kinds: Seq[DataType], added: Seq[DataType]) {
     private val places = kinds.indices.toArray
     private val readers = kinds.map(reader).toArray
     private val writers = added.map(writer).toArray
+    private var waiting: Option[Row] = None
+
+    private val fed = new Iterator[Row] {
+      override def hasNext: Boolean = waiting.isDefined
+      override def next(): Row = {
+        val row = waiting.get
+        waiting = None
+        row
+      }
+    }
+    private lazy val ofTask = results(fed)
 
     /** The new columns of a row with these columns. */
     def apply(row: InternalRow): InternalRow = {
-      val read = Iterator.single[Row](new LazyRow(row, places, readers))
-      extension.extend(read)((_, values) => cells(values, writers)).next()
+      val read = new LazyRow(row, places, readers)
+      if (TaskContext.get() == null) {
+        val once = results(Iterator.single(read))
+        val found = once.next()
+        // The end of the rows closes the model, which no task does here.
+        once.hasNext
+        found
+      } else {
+        waiting = Some(read)
+        ofTask.next()
+      }
     }
+
+    private def results(rows: Iterator[Row]) = extension.extend(rows)((_, values) => cells(values, writers))
   }
 
   private def cells(values: Array[Any], writers: Array[Any => Any]): InternalRow = {
