@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -298,3 +300,17 @@ def test_a_graph_that_reads_files_runs_where_both_reading_and_stage_allow_it(spa
     found = TFInputGraph.fromFunction(function, allowUnsafeOps=True)
     refused("runs operations that reach beyond it", lambda: mapRows(paths, found))
     assert mapRows(paths, found, allowUnsafeOps=True).first().n == 5
+
+
+def test_a_manifest_that_says_another_shape_is_refused(rows, tmp_path):
+    found = graph(lambda most: {"m": most * 2}, most=([2], tf.int64))
+    with zipfile.ZipFile(found.path) as bundle:
+        manifest, definition = json.loads(bundle.read("manifest.json")), bundle.read("graph.pb")
+    for spec in (*manifest["inputs"], *manifest["outputs"]):
+        spec["shape"] = [3]
+    with zipfile.ZipFile(tmp_path / "crafted.sparkdl", "w") as crafted:
+        crafted.writestr("graph.pb", definition)
+        crafted.writestr("manifest.json", json.dumps(manifest))
+    three = rows.withColumn("most", F.array("id", "id", "id"))
+    expected = "the manifest gives serving_default_most:0 the shape [3], its graph [2]"
+    refused(expected, lambda: mapRows(three, str(tmp_path / "crafted.sparkdl")))

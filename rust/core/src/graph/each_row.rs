@@ -9,7 +9,8 @@ use super::proto::{
 };
 use super::{Closure, Place, TensorName, keep};
 use crate::Result;
-use crate::values::Port;
+use crate::session::sides;
+use crate::values::{Port, shown_sides};
 
 /// The function, and the node that maps it.
 const FUNCTION: &str = "sparkdl_row";
@@ -46,6 +47,20 @@ pub(crate) fn mapped(closure: Closure, ports: (&[Port], &[Port]), place: &Place)
     };
     let inputs: Vec<Output> = there.iter().map(|(feed, _)| output(feed)).collect::<Result<_>>()?;
     let outputs: Vec<Output> = fetches.iter().map(output).collect::<Result<_>>()?;
+    // The function itself takes rows of any shape.
+    for ((feed, port), input) in there.iter().zip(&inputs) {
+        let shape = sides(&graph.tensor_shape(input.clone()).map_err(refused)?);
+        let fits = |found: &Vec<Option<usize>>| {
+            found.len() == port.shape.len()
+                && found.iter().zip(&port.shape).all(|pair| !matches!(pair, (Some(a), Some(b)) if a != b))
+        };
+        if let Some(found) = shape.filter(|found| !fits(found)) {
+            let (needed, found) = (port.shown_shape(), shown_sides(&found));
+            return Err(
+                place.refused(&format!("the manifest gives {feed} the shape {needed}, its graph {found}"))
+            );
+        }
+    }
     let function = graph
         .to_function::<&str>(FUNCTION, false, None, &inputs, &outputs, None, &FunctionOptions::new(), None)
         .and_then(|function| function.to_function_def())
