@@ -178,6 +178,10 @@ def _reduction(
 class BlockStage(TFTransformer):
     """A graph with the columns that it takes and gives, for one use."""
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Of the Python path, also where the jar is: Scala has functions of its own for it."""
+        return object.__new__(cls)
+
     def __init__(self, operation: str) -> None:
         super().__init__()
         self._operation = operation
