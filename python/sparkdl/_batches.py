@@ -76,6 +76,11 @@ def blocks(
         yield _joined(held)
 
 
+def numbered(columns: list[pa.Array]) -> pa.RecordBatch:
+    """The columns as a batch; Spark and the core read them by position."""
+    return pa.RecordBatch.from_arrays(columns, [f"_{index}" for index in range(len(columns))])
+
+
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches[0]
@@ -127,8 +132,7 @@ def _run(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBat
     row = 0
     for piece in task.source.pieces(batches, task.batch_size):
         model = model or _engine.open_model(task.model)
-        names = [f"_{index}" for index in range(len(piece.inputs))]
-        result = model(pa.RecordBatch.from_arrays(piece.inputs, names))
+        result = model(numbered(piece.inputs))
         yield _appended(task, piece, result, row)
         row += piece.rows.num_rows
 
@@ -142,8 +146,7 @@ def _appended(task: Task, piece: Piece, result: pa.RecordBatch, first_row: int) 
     columns = [*piece.rows.columns, *(_columns.column(kind, output, piece.names) for kind, output in named)]
     if task.invalid.with_reason:
         columns.append(reasons)
-    # Spark reads columns by position.
-    done = pa.RecordBatch.from_arrays(columns, [f"_{index}" for index in range(len(columns))])
+    done = numbered(columns)
     return done.filter(reasons.is_null()) if task.invalid.handling == "skip" else done
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from sparkdl import _columns, _engine
-from sparkdl._batches import blocks, with_condition
+from sparkdl._batches import blocks, numbered, with_condition
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def _trimmed(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Recor
     model = None
     for block in blocks(batches, task.batch_size):
         model = model or _engine.open_model(task.model)
-        yield _batch(_outputs(task, model(_batch(block.columns))))
+        yield numbered(_outputs(task, model(numbered(block.columns))))
 
 
 def _reduced(task: Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -67,7 +67,7 @@ class _Reducer:
         columns = block.columns[keys : keys + inputs]
         starts = block.column(keys + inputs) if keys else pa.array([False] * block.num_rows)
         firsts = [row for row, begins in enumerate(starts.to_pylist()) if begins or row == 0]
-        found = self._model(_batch([*columns, starts]))
+        found = self._model(numbered([*columns, starts]))
         goes_on = self._key is not None and not starts[0].as_py()
         begun = 0
         if goes_on:
@@ -81,14 +81,16 @@ class _Reducer:
         if begun < last:
             ended = found.slice(begun, last - begun)
             rows = pa.array(firsts[begun:last], pa.int64())
-            yield _batch([*(column.take(rows) for column in block.columns[:keys]), *self._taken(ended)])
+            yield numbered(
+                [*(column.take(rows) for column in block.columns[:keys]), *_outputs(self._task, ended)]
+            )
         self._key = [column.slice(firsts[last], 1) for column in block.columns[:keys]]
         self._partials = [found.slice(last, 1)]
 
     def end(self) -> pa.RecordBatch:
         """The group that does not go on."""
         self._compact()
-        return _batch([*(self._key or []), *self._taken(self._partials[0])])
+        return numbered([*(self._key or []), *_outputs(self._task, self._partials[0])])
 
     def _add(self, partial: pa.RecordBatch) -> None:
         self._partials.append(partial)
@@ -103,18 +105,11 @@ class _Reducer:
         some = rows.filter(rows.column(rows.num_columns - 1).is_null())
         if some.num_rows > 1:
             whole = pa.array([False] * some.num_rows)
-            some = self._model(_batch([*some.columns[:-1], whole]))
+            some = self._model(numbered([*some.columns[:-1], whole]))
         self._partials = [some if some.num_rows else rows.slice(0, 1)]
-
-    def _taken(self, found: pa.RecordBatch) -> list[pa.Array]:
-        return _outputs(self._task, found)
 
 
 def _outputs(task: Task, found: pa.RecordBatch) -> list[pa.Array]:
     """The columns of a result; the last holds reasons."""
     outputs = zip(task.outputs, found.columns[:-1], strict=True)
     return [_columns.column(kind, output, None) for kind, output in outputs]
-
-
-def _batch(columns: list[pa.Array]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(columns, [f"_{index}" for index in range(len(columns))])

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyspark.sql import Row
 
 from sparkdl import _columns, _engine
-from sparkdl._batches import with_condition
+from sparkdl._batches import numbered, with_condition
 from sparkdl.exceptions import SparkDLError
 
 _log = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ class ModelFunction:
         )
 
     def _part(self, model: Callable[[pa.RecordBatch], pa.RecordBatch], columns: list[pa.Array]) -> pa.Array:
-        names = [f"_{index}" for index in range(len(columns))]
-        *found, reasons = model(pa.RecordBatch.from_arrays(columns, names)).columns
+        *found, reasons = model(numbered(columns)).columns
         outputs = [
             _columns.column(kind, output, None) for (_, kind), output in zip(self.outputs, found, strict=True)
         ]
