@@ -16,7 +16,7 @@ use crate::options::{
     TensorsOptions,
 };
 use crate::picture_feed::PictureInput;
-use crate::pictures::{self, Answer, PICTURES_OF_A_RUN, Pictures};
+use crate::pictures::{self, Answer, Form, PICTURES_OF_A_RUN, Pictures};
 use crate::pool;
 use crate::session::{Ports, Session};
 use crate::task::{self, Fetch};
@@ -94,18 +94,19 @@ impl Model {
 /// A bundle that says how pictures are prepared.
 fn network(bundle: Bundle, digest: String, asked: &NetworkOptions) -> Result<(Lease, Kind)> {
     let (manifest, shown) = (bundle.manifest()?, bundle.shown());
-    let fetch = Fetch::of(manifest, asked.task, shown)?;
-    let answer = match asked.task {
-        Task::TopK(k) => Answer::TopK(k, task::labels(&asked.labels, manifest, fetch.width, shown)?),
-        Task::Features(_) | Task::Predictions => Answer::Values,
+    let answer = |task: &Task| {
+        let fetch = Fetch::of(manifest, *task, shown)?;
+        let form = match task {
+            Task::TopK(k) => Form::TopK(*k, task::labels(&asked.labels, manifest, fetch.width, shown)?),
+            Task::Features(_) | Task::Predictions => Form::Values,
+        };
+        Ok(Answer { fetch, form })
     };
+    let answers = asked.tasks.iter().map(answer).collect::<Result<Vec<_>>>()?;
     let spec = manifest.input.spec().map_err(|(field, what)| damaged(shown, &format!("{field} {what}")))?;
     let (packer, input) = (Packer::new(spec, asked.pictures), [spec.height, spec.width, spec.channels]);
-    let feeds = vec![picture_port(&manifest.input.tensor, &input)];
-    let fetches = vec![picture_port(&fetch.output.tensor, &fetch.output.shape)];
-    let key = Key { digest, feeds, fetches, operation: None, allow_unsafe_ops: false };
-    let lease = lease(bundle, key, GraphFile::picture_closure, Some(PICTURES_OF_A_RUN))?;
-    Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, input, fetch, answer)))))
+    let feed = picture_port(&manifest.input.tensor, &input);
+    answering(bundle, digest, feed, Pictures::new(packer, input, answers))
 }
 
 /// A graph on tensors whose only input is a picture.
@@ -116,13 +117,23 @@ fn pictures(bundle: Bundle, digest: String, asked: &PicturesOptions) -> Result<(
         Error::new(ErrorKind::InvalidArgument, format!("Cannot feed pictures to {shown}: {field} {what}."))
     })?;
     let fetch = Fetch::of_tensors(manifest, &asked.output, shown)?;
-    let answer = if asked.image { task::image(&fetch.output, &spec, shown)? } else { Answer::Values };
+    let form = if asked.image { task::image(&fetch.output, &spec, shown)? } else { Form::Values };
     let (packer, sides) = (Packer::new(spec, asked.pictures), [spec.height, spec.width, spec.channels]);
-    let feeds = vec![picture_port(&input.tensor, &sides)];
-    let fetches = vec![picture_port(&fetch.output.tensor, &fetch.output.shape)];
-    let key = Key { digest, feeds, fetches, operation: None, allow_unsafe_ops: false };
+    let feed = picture_port(&input.tensor, &sides);
+    answering(bundle, digest, feed, Pictures::new(packer, sides, vec![Answer { fetch, form }]))
+}
+
+/// Pictures fed through this tensor, and all their answers from one session.
+fn answering(
+    bundle: Bundle,
+    digest: String,
+    feed: (String, Port),
+    pictures: Pictures,
+) -> Result<(Lease, Kind)> {
+    let fetches = pictures.outputs().map(|output| picture_port(&output.tensor, &output.shape)).collect();
+    let key = Key { digest, feeds: vec![feed], fetches, operation: None, allow_unsafe_ops: false };
     let lease = lease(bundle, key, GraphFile::picture_closure, Some(PICTURES_OF_A_RUN))?;
-    Ok((lease, Kind::Pictures(Arc::new(Pictures::new(packer, sides, fetch, answer)))))
+    Ok((lease, Kind::Pictures(Arc::new(pictures))))
 }
 
 /// A graph on tensors whose only input is a picture, of any size where the graph takes any.

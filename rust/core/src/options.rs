@@ -52,7 +52,8 @@ pub(crate) enum Asked {
 /// Of a bundle that says how pictures are prepared.
 #[derive(Debug, Clone)]
 pub(crate) struct NetworkOptions {
-    pub(crate) task: Task,
+    /// At least one.
+    pub(crate) tasks: Vec<Task>,
     /// JSON as it was given; empty means the model's own.
     pub(crate) labels: String,
     pub(crate) pictures: PictureOptions,
@@ -136,7 +137,7 @@ impl ModelOptions {
         let task = pairs.take("task")?;
         let threads = pairs.whole("threads", 0, MAX_THREADS)?;
         let asked = match task {
-            "features" | "predictions" | "topK" => Asked::Network(NetworkOptions::parse(task, pairs)?),
+            tasks if is_of_network(tasks) => Asked::Network(NetworkOptions::parse(tasks, pairs)?),
             "pictures" => Asked::Pictures(PicturesOptions::parse(pairs)?),
             "tensors" => Asked::Tensors(TensorsOptions::parse(pairs)?),
             "blocks" => Asked::Blocks(BlocksOptions::parse(pairs)?),
@@ -147,18 +148,45 @@ impl ModelOptions {
     }
 }
 
+/// Whether these are tasks of a network, separated by commas.
+fn is_of_network(tasks: &str) -> bool {
+    tasks.split(',').all(|task| matches!(task, "features" | "predictions" | "topK"))
+}
+
 impl NetworkOptions {
-    fn parse(task: &str, mut pairs: Pairs) -> Result<Self> {
-        let (pooling, top_k) = (pairs.take("pooling")?, pairs.take("topK")?);
-        let task = match task {
-            "features" => Task::Features(pooling_of(pooling)?),
-            "predictions" => Task::Predictions,
-            _ => Task::TopK(whole("topK", top_k, 1, usize::MAX)?),
+    /// Several tasks are one run; `pooling` and `topK` have a value for each task that reads them, in their order.
+    fn parse(tasks: &str, mut pairs: Pairs) -> Result<Self> {
+        let (mut poolings, mut counts) = (Given::of("pooling", &mut pairs)?, Given::of("topK", &mut pairs)?);
+        let task = |name: &str| match name {
+            "features" => Ok(Task::Features(pooling_of(poolings.next()?)?)),
+            "predictions" => Ok(Task::Predictions),
+            _ => Ok(Task::TopK(whole("topK", counts.next()?, 1, usize::MAX)?)),
         };
+        let tasks = tasks.split(',').map(task).collect::<Result<_>>()?;
         let labels = pairs.take("labels")?.to_owned();
         let pictures = PictureOptions::parse(&mut pairs)?;
         pairs.finish()?;
-        Ok(NetworkOptions { task, labels, pictures })
+        Ok(NetworkOptions { tasks, labels, pictures })
+    }
+}
+
+/// The values of an option, separated by commas.
+struct Given<'a> {
+    name: &'static str,
+    whole: &'a str,
+    left: std::str::Split<'a, char>,
+}
+
+impl<'a> Given<'a> {
+    fn of(name: &'static str, pairs: &mut Pairs<'a>) -> Result<Self> {
+        let whole = pairs.take(name)?;
+        Ok(Given { name, whole, left: whole.split(',') })
+    }
+
+    fn next(&mut self) -> Result<&'a str> {
+        self.left.next().ok_or_else(|| {
+            refused(self.name, self.whole, "a value for each task that reads it, separated by commas")
+        })
     }
 }
 

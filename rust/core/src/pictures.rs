@@ -6,6 +6,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, RecordBatch};
 use tensorflow::Tensor;
 
+use crate::bundle::Output;
 use crate::image::{ChannelOrder, Packer, PictureColumn, Scratch};
 use crate::model::Live;
 use crate::pieces::{self, Work};
@@ -25,14 +26,20 @@ pub(crate) struct Pictures {
     packer: Packer,
     /// Height, width and channels of the input.
     input: [u64; 3],
-    fetch: Fetch,
-    answer: Answer,
+    answers: Vec<Answer>,
     workspaces: Mutex<Vec<Workspace>>,
+}
+
+/// A column of the result: the tensor that it comes from, and what becomes of its numbers.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) fetch: Fetch,
+    pub(crate) form: Form,
 }
 
 /// What becomes of the numbers of a picture.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum Form {
     /// A vector of them.
     Values,
     /// The best classes.
@@ -49,9 +56,14 @@ pub(crate) struct Workspace {
 }
 
 impl Pictures {
-    pub(crate) fn new(packer: Packer, input: [usize; 3], fetch: Fetch, answer: Answer) -> Pictures {
+    pub(crate) fn new(packer: Packer, input: [usize; 3], answers: Vec<Answer>) -> Pictures {
         let input = input.map(|side| side as u64);
-        Pictures { packer, input, fetch, answer, workspaces: Mutex::default() }
+        Pictures { packer, input, answers, workspaces: Mutex::default() }
+    }
+
+    /// What a session is asked for: the tensor of each answer, in their order.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.answers.iter().map(|answer| &answer.fetch.output)
     }
 
     /// A tensor of zeros for this many pictures.
@@ -61,7 +73,7 @@ impl Pictures {
     }
 }
 
-/// Runs a batch of one column of pictures: a column of answers, and the reasons.
+/// Runs a batch of one column of pictures: a column for each answer, and the reasons.
 pub(crate) fn run(
     live: &Arc<Live>,
     pictures: &Arc<Pictures>,
@@ -74,13 +86,18 @@ pub(crate) fn run(
             format!("A batch must have one column, of pictures, but has {}.", batch.num_columns()),
         ));
     };
-    let (rows, width) = (batch.num_rows(), pictures.fetch.width);
-    let size = rows.checked_mul(width).filter(|size| *size <= i32::MAX as usize).ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidBatch,
-            format!("{rows} rows of {width} values do not fit into one column: lower batchSize."),
-        )
-    })?;
+    let rows = batch.num_rows();
+    let room = |answer: &Answer| {
+        let width = answer.fetch.width;
+        let size = rows.checked_mul(width).filter(|size| *size <= i32::MAX as usize).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidBatch,
+                format!("{rows} rows of {width} values do not fit into one column: lower batchSize."),
+            )
+        })?;
+        Ok(Vec::with_capacity(size))
+    };
+    let mut values = pictures.answers.iter().map(room).collect::<Result<Vec<Vec<f32>>>>()?;
     let work = PictureWork {
         live: live.clone(),
         pictures: pictures.clone(),
@@ -88,19 +105,23 @@ pub(crate) fn run(
         rows,
         size: live.session()?.rows_of_a_run(PICTURES_OF_A_RUN),
     };
-    let (mut values, mut errors) = (Vec::with_capacity(size), Vec::with_capacity(rows));
+    let mut errors = Vec::with_capacity(rows);
     for piece in pieces::run(work, threads)? {
-        values.extend_from_slice(&piece.values);
+        values.iter_mut().zip(&piece.values).for_each(|(all, some)| all.extend_from_slice(some));
         errors.extend(piece.errors);
     }
     let valid: Vec<bool> = errors.iter().map(Option::is_none).collect();
     live.counters().called(rows, valid.iter().filter(|valid| !**valid).count());
-    let output: ArrayRef = match &pictures.answer {
-        Answer::Values => tensor::vectors(values, width, valid)?,
-        Answer::TopK(k, labels) => tensor::top_k(&values, labels, *k, valid)?,
-        Answer::Image(shape, order) => tensor::images(values, *shape, *order, &valid)?,
+    let column = |(index, (answer, values)): (usize, (&Answer, Vec<f32>))| {
+        let column: ArrayRef = match &answer.form {
+            Form::Values => tensor::vectors(values, answer.fetch.width, valid.clone())?,
+            Form::TopK(k, labels) => tensor::top_k(&values, labels, *k, valid.clone())?,
+            Form::Image(shape, order) => tensor::images(values, *shape, *order, &valid)?,
+        };
+        Ok((if index == 0 { "output".to_owned() } else { format!("output_{index}") }, column))
     };
-    tensor::batch(vec![("output".to_owned(), output)], errors)
+    let columns = pictures.answers.iter().zip(values).enumerate().map(column).collect::<Result<_>>()?;
+    tensor::batch(columns, errors)
 }
 
 /// One batch.
@@ -113,9 +134,9 @@ struct PictureWork {
     size: usize,
 }
 
-/// Values of every row, in order (zeros where there is a reason), and the reasons.
+/// For each answer the values of every row, in order (zeros where there is a reason), and the reasons.
 struct Outcome {
-    values: Vec<f32>,
+    values: Vec<Vec<f32>>,
     errors: Vec<Option<String>>,
 }
 
@@ -143,7 +164,7 @@ impl Work for PictureWork {
 
     fn piece(&self, piece: usize, workspace: &mut Workspace) -> Result<Outcome> {
         self.live.check_cancelled()?;
-        let (session, width) = (self.live.session()?, self.pictures.fetch.width);
+        let (session, answers) = (self.live.session()?, &self.pictures.answers);
         let start = piece * self.size;
         let rows = start..(start + self.size).min(self.rows);
         let count = rows.len();
@@ -153,7 +174,8 @@ impl Work for PictureWork {
             _ => self.pictures.tensor(count),
         };
         let slot = input.len() / count;
-        let mut outcome = Outcome { values: vec![0.0; count * width], errors: Vec::with_capacity(count) };
+        let values = answers.iter().map(|answer| vec![0.0; count * answer.fetch.width]).collect();
+        let mut outcome = Outcome { values, errors: Vec::with_capacity(count) };
         let mut valid = Vec::with_capacity(count);
         for (index, row) in rows.enumerate() {
             let place = valid.len() * slot..(valid.len() + 1) * slot;
@@ -168,7 +190,7 @@ impl Work for PictureWork {
             return Ok(outcome);
         }
         let began = Instant::now();
-        let output = if valid.len() == count {
+        let outputs = if valid.len() == count {
             session.run_pictures(&input)?
         } else {
             // The tensor's size is the batch's: the few that are left move to one of their own.
@@ -177,9 +199,11 @@ impl Work for PictureWork {
             session.run_pictures(&fewer)?
         };
         self.live.counters().ran(began);
-        let picture = output.len() / valid.len();
-        for (index, values) in valid.iter().zip(output.chunks_exact(picture)) {
-            self.pictures.fetch.reduce(values, &mut outcome.values[index * width..(index + 1) * width]);
+        for ((output, answer), slots) in outputs.iter().zip(answers).zip(&mut outcome.values) {
+            let width = answer.fetch.width;
+            for (index, values) in valid.iter().zip(output.chunks_exact(output.len() / valid.len())) {
+                answer.fetch.reduce(values, &mut slots[index * width..(index + 1) * width]);
+            }
         }
         workspace.input = Some(input);
         Ok(outcome)

@@ -15,7 +15,7 @@ use libloading::{Library, Symbol};
 use once_cell::sync::OnceCell;
 
 use crate::options::RuntimeOptions;
-use crate::{Error, ErrorKind, Options, Result};
+use crate::{Error, ErrorKind, Options, Result, session};
 
 /// The TensorFlow library in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,11 @@ pub fn load(options: &Options) -> Result<Runtime> {
         runtime.library.display()
     );
     Ok(LOADED.get_or_init(|| Loaded { runtime, pid: std::process::id() }).runtime.clone())
+}
+
+/// What runs use here: `CPU`, or accelerators, as `GPU` or `2 GPU`. TensorFlow must be loaded.
+pub fn device() -> Result<&'static str> {
+    loaded().map(|_| session::device())
 }
 
 /// The library in use, or why there is none in this process.

@@ -210,21 +210,25 @@ impl Session {
         if self.matrices > LARGE_MATRICES { usual.max(LEAST_ROWS_OF_MATRICES) } else { usual }
     }
 
-    /// Runs the graph on pictures, which come back in order: one input, one output.
-    pub(crate) fn run_pictures(&self, input: &Tensor<f32>) -> Result<Tensor<f32>> {
-        let (Some(feed), Some(fetch)) = (self.feeds.first(), self.fetches.first()) else {
-            return Err(self.failed("it has no input or no output."));
+    /// Runs the graph on pictures, which come back in order: one input, a tensor for each output.
+    pub(crate) fn run_pictures(&self, input: &Tensor<f32>) -> Result<Vec<Tensor<f32>>> {
+        let Some(feed) = self.feeds.first() else {
+            return Err(self.failed("it has no input."));
         };
         let rows = self.check_input(&feed.port, input.dims())?;
         let mut run = SessionRunArgs::new();
         if let Some((operation, index)) = &feed.output {
             run.add_feed(operation, *index, input);
         }
-        let token = self.request(&mut run, fetch)?;
+        let tokens =
+            self.fetches.iter().map(|fetch| self.request(&mut run, fetch)).collect::<Result<Vec<_>>>()?;
         self.run_once(&mut run)?;
-        let output = run.fetch::<f32>(token).map_err(|e| self.unread(&fetch.port, e))?;
-        self.check_output(&fetch.port, output.dims(), rows)?;
-        Ok(output)
+        let fetched = tokens.into_iter().zip(&self.fetches).map(|(token, fetch)| {
+            let output = run.fetch::<f32>(token).map_err(|e| self.unread(&fetch.port, e))?;
+            self.check_output(&fetch.port, output.dims(), rows)?;
+            Ok(output)
+        });
+        fetched.collect()
     }
 
     /// Runs the graph on a tensor for each input: a tensor for each output. The first dimension of all is the rows.
@@ -341,11 +345,23 @@ fn open(graph: &Graph, config: &[u8]) -> std::result::Result<tensorflow::Session
 }
 
 fn runs_on_cpu_only() -> bool {
-    static CPU_ONLY: Lazy<bool> = Lazy::new(|| {
+    device() == "CPU"
+}
+
+/// What runs use in this process: `CPU`, or the accelerators that TensorFlow found, as `GPU` or `2 GPU`. TensorFlow must be
+/// loaded.
+pub(crate) fn device() -> &'static str {
+    static DEVICE: Lazy<String> = Lazy::new(|| {
         let devices = open(&Graph::new(), &THREADS).and_then(|session| session.device_list());
-        devices.is_ok_and(|devices| devices.iter().all(|device| device.device_type == "CPU"))
+        let kinds = devices.map(|devices| devices.into_iter().map(|device| device.device_type));
+        let others: Vec<String> = kinds.into_iter().flatten().filter(|kind| kind != "CPU").collect();
+        match others.as_slice() {
+            [] => "CPU".to_owned(),
+            [one] => one.clone(),
+            [first, ..] => format!("{} {first}", others.len()),
+        }
     });
-    *CPU_ONLY
+    &DEVICE
 }
 
 /// The sides of a shape, `None` where one is open; `None` where their number is.

@@ -3,7 +3,7 @@
 use crate::bundle::{Input, Manifest, Output, TensorManifest, TensorSpec, damaged};
 use crate::image::InputSpec;
 use crate::options::{PicturesOptions, Pooling, Task};
-use crate::pictures::Answer;
+use crate::pictures::Form;
 use crate::tensor::Label;
 use crate::values::{Dtype, Port};
 use crate::{Error, ErrorKind, Result};
@@ -170,10 +170,10 @@ pub(crate) fn picture_input(
 }
 
 /// An answer that is a picture itself.
-pub(crate) fn image(output: &Output, input: &InputSpec, shown: &str) -> Result<Answer> {
+pub(crate) fn image(output: &Output, input: &InputSpec, shown: &str) -> Result<Form> {
     match output.shape.as_slice() {
         [height, width, channels @ (1 | 3 | 4)] => {
-            Ok(Answer::Image([*height, *width, *channels], input.channel_order))
+            Ok(Form::Image([*height, *width, *channels], input.channel_order))
         }
         shape => Err(unfit(
             shown,

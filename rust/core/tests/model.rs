@@ -64,6 +64,37 @@ fn every_pooling_agrees_with_the_feature_map() {
 }
 
 #[test]
+fn several_tasks_are_one_run() {
+    load_tensorflow();
+    let batch = structs(&[picture(0), b"no picture".to_vec(), picture(2)]);
+    let alone = |task: &str, pooling: &str, top_k: &str| {
+        let options = with(with(model_options(&tiny(), task), "pooling", pooling), "topK", top_k);
+        Model::open(&options).unwrap().run(&batch).unwrap().column(0).clone()
+    };
+    let tasks = model_options(&tiny(), "topK,features,predictions,features,topK");
+    let model = Model::open(&with(with(tasks, "pooling", "avg,max"), "topK", "1,3")).unwrap();
+    let all = model.run(&batch).unwrap();
+    assert_eq!(all.num_columns(), 6);
+    assert_eq!(all.schema().field(5).name(), "error");
+    let expected = [
+        alone("topK", "avg", "1"),
+        alone("features", "avg", "1"),
+        alone("predictions", "avg", "1"),
+        alone("features", "max", "1"),
+        alone("topK", "avg", "3"),
+    ];
+    for (index, expected) in expected.iter().enumerate() {
+        assert_eq!(all.column(index), expected, "column {index}");
+    }
+    let metrics = model.metrics();
+    assert_eq!((metrics.rows, metrics.invalid_rows, metrics.native_calls), (3, 1, 1));
+    // Two pieces of at most two rows each: what several tasks ask for is no run more.
+    assert_eq!(metrics.session_runs, 2);
+    let few = Model::open(&with(model_options(&tiny(), "features,features"), "pooling", "avg")).unwrap_err();
+    assert!(few.message().contains("a value for each task that reads it"), "{}", few.message());
+}
+
+#[test]
 fn bad_rows_are_null_with_a_reason_and_take_no_slot() {
     let good: Vec<Vec<u8>> = (0..7).map(picture).collect();
     let model = open("predictions");

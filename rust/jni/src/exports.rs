@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use arrow::record_batch::RecordBatch;
 use jni::objects::{JByteBuffer, JClass, JLongArray, JObjectArray, JString};
 use jni::sys::{jint, jlong};
-use jni::{EnvUnowned, jni_mangle};
+use jni::{Env, EnvUnowned, jni_mangle};
 use sparkdl_core::{
-    ErrorKind, Model, bundle, download, graph, image, imagenet_labels, keras, named_models, runtime,
+    ErrorKind, Model, Options, bundle, download, graph, image, imagenet_labels, keras, named_models, runtime,
 };
 
 use crate::handle::{MODELS, RESULTS};
-use crate::policy::enter;
+use crate::policy::{self, Failure, enter};
 use crate::{buffers, convert, logger};
 
 pub(crate) type Strings<'local> = JObjectArray<'local, JString<'local>>;
@@ -57,6 +58,11 @@ pub fn load_tensor_flow<'local>(
         let runtime = runtime::load(&convert::pairs(env, &options)?)?;
         convert::strings(env, &[&runtime.version, &runtime.library.to_string_lossy()])
     })
+}
+
+#[jni_mangle("sparkdl.ffi.NativeApi")]
+pub fn device<'local>(env: EnvUnowned<'local>, _: JClass<'local>) -> JString<'local> {
+    enter(env, |env| Ok(env.new_string(runtime::device()?)?))
 }
 
 #[jni_mangle("sparkdl.ffi.NativeApi")]
@@ -138,10 +144,41 @@ pub fn decode_images<'local>(
     batch: JByteBuffer<'local>,
     length: jint,
 ) -> jlong {
-    enter(env, |env| {
-        let options = convert::pairs(env, &options)?;
-        buffers::through(env, &batch, length, |batch| image::decode_images(batch, &options))
-    })
+    enter(env, |env| pictures(env, &options, &batch, length, image::decode_images))
+}
+
+#[jni_mangle("sparkdl.ffi.NativeApi")]
+pub fn encode_images<'local>(
+    env: EnvUnowned<'local>,
+    _: JClass<'local>,
+    options: Strings<'local>,
+    batch: JByteBuffer<'local>,
+    length: jint,
+) -> jlong {
+    enter(env, |env| pictures(env, &options, &batch, length, image::encode_images))
+}
+
+#[jni_mangle("sparkdl.ffi.NativeApi")]
+pub fn image_info<'local>(
+    env: EnvUnowned<'local>,
+    _: JClass<'local>,
+    options: Strings<'local>,
+    batch: JByteBuffer<'local>,
+    length: jint,
+) -> jlong {
+    enter(env, |env| pictures(env, &options, &batch, length, image::image_info))
+}
+
+/// A function of a column of pictures.
+fn pictures<'local>(
+    env: &mut Env<'local>,
+    options: &Strings<'local>,
+    batch: &JByteBuffer<'local>,
+    length: jint,
+    run: impl FnOnce(&RecordBatch, &Options) -> sparkdl_core::Result<RecordBatch>,
+) -> Result<jlong, Failure> {
+    let options = convert::pairs(env, options)?;
+    buffers::through(env, batch, length, |batch| run(batch, &options))
 }
 
 #[jni_mangle("sparkdl.ffi.NativeApi")]
@@ -164,4 +201,9 @@ pub fn release_result<'local>(env: EnvUnowned<'local>, _: JClass<'local>, result
 #[jni_mangle("sparkdl.ffi.NativeApi")]
 pub fn live_handles<'local>(env: EnvUnowned<'local>, _: JClass<'local>) -> JLongArray<'local> {
     enter(env, |env| convert::longs(env, &[MODELS.live() as u64, RESULTS.live() as u64]))
+}
+
+#[jni_mangle("sparkdl.ffi.NativeApi")]
+pub fn calls(env: EnvUnowned<'_>, _: JClass<'_>) -> jlong {
+    enter(env, |_| Ok(jlong::try_from(policy::calls()).unwrap_or(jlong::MAX)))
 }

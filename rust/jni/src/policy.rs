@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jni::errors::ErrorPolicy;
 use jni::objects::JThrowable;
@@ -32,12 +33,20 @@ impl From<jni::errors::Error> for Failure {
     }
 }
 
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// How many exported functions Java has called so far.
+pub fn calls() -> u64 {
+    CALLS.load(Ordering::Relaxed)
+}
+
 /// Runs the body of an exported function. On failure the exception is pending and Java gets null or zero.
 pub fn enter<'local, T: Default>(
     mut env: EnvUnowned<'local>,
     body: impl FnOnce(&mut Env<'local>) -> Result<T, Failure>,
 ) -> T {
     Lazy::force(&HOOK);
+    CALLS.fetch_add(1, Ordering::Relaxed);
     env.with_env(body).resolve::<Throw>()
 }
 

@@ -9,25 +9,25 @@ use super::ChannelOrder;
 use super::frame::{Frame, Reasoned, check_size};
 use crate::{Error, ErrorKind, Result};
 
-/// A column of encoded files or of Spark's image structs, checked once, read by row.
-#[derive(Debug)]
+/// A column of encoded files or of Spark's image structs, checked once, read by row; a clone shares its memory.
+#[derive(Debug, Clone)]
 pub struct PictureColumn {
     rows: Rows,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Rows {
     Files(Bytes),
     Images(Box<Images>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Bytes {
     Small(BinaryArray),
     Large(LargeBinaryArray),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Images {
     whole: StructArray,
     origin: ArrayRef,

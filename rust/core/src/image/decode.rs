@@ -3,15 +3,18 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits};
 
 use super::frame::{Frame, Reasoned, check_size, sized, trim};
-use super::jpeg::JpegDecoder;
+use super::info::Info;
+use super::jpeg::{self, JpegDecoder};
 use super::resize::Plan;
 use super::{ChannelOrder, PictureOptions};
 
 /// Memory that a decoder may take beside the pixels: palettes, text chunks, tables.
 const SPARE_BYTES: u64 = 32 << 20;
+
+const UNKNOWN: &str = "not a picture in a known format (JPEG, PNG, GIF, BMP, WebP, TIFF)";
 
 /// The decoded picture, in a buffer that is kept.
 #[derive(Debug, Default)]
@@ -39,7 +42,7 @@ impl Decoder {
                 self.jpeg.decode(file, options, enough, &mut self.pixels)
             }
             Some(format) => decode_other(file, format, options.max_pixels, &mut self.pixels),
-            None => Err("not a picture in a known format (JPEG, PNG, GIF, BMP, WebP, TIFF)".to_owned()),
+            None => Err(UNKNOWN.to_owned()),
         }
     }
 
@@ -61,6 +64,40 @@ fn format(file: &[u8]) -> Option<ImageFormat> {
     }
 }
 
+/// What a file's header tells; of pixels nothing is read.
+pub(super) fn info(file: &[u8]) -> Reasoned<Info> {
+    let format = format(file).ok_or_else(|| UNKNOWN.to_owned())?;
+    if format == ImageFormat::Jpeg {
+        let (width, height, channels) = jpeg::header(file)?;
+        return Ok(Info { format: "jpeg", height, width, channels });
+    }
+    let decoder = opened(file, format).map_err(|error| reason(format, &error))?;
+    let (width, height) = decoder.dimensions();
+    let colour = decoder.color_type();
+    let channels = match Layout::of(colour) {
+        _ if format == ImageFormat::Gif && is_opaque_gif(file) => 3,
+        Some(layout) => layout.kept,
+        None => usize::from(colour.channel_count()),
+    };
+    let format = match format {
+        ImageFormat::Png => "png",
+        ImageFormat::Gif => "gif",
+        ImageFormat::Bmp => "bmp",
+        ImageFormat::WebP => "webp",
+        _ => "tiff",
+    };
+    Ok(Info { format, height, width, channels })
+}
+
+/// A decoder that has read the header, and nothing large.
+fn opened(file: &[u8], format: ImageFormat) -> ImageResult<impl ImageDecoder> {
+    let mut reader = ImageReader::with_format(Cursor::new(file), format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(SPARE_BYTES);
+    reader.limits(limits);
+    reader.into_decoder()
+}
+
 fn decode_other(
     file: &[u8],
     format: ImageFormat,
@@ -68,14 +105,11 @@ fn decode_other(
     pixels: &mut Vec<u8>,
 ) -> Reasoned<(Frame, Orientation)> {
     let reason = |error: ImageError| reason(format, &error);
-    let mut reader = ImageReader::with_format(Cursor::new(file), format);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(SPARE_BYTES);
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder().map_err(reason)?;
+    let mut decoder = opened(file, format).map_err(reason)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, max_pixels)?;
     let bytes = decoder.total_bytes();
+    let mut limits = Limits::no_limits();
     limits.max_alloc = Some(SPARE_BYTES + 4 * bytes);
     decoder.set_limits(limits).map_err(reason)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);

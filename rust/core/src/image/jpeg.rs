@@ -23,6 +23,18 @@ struct Markers {
 
 impl Markers {
     fn read(file: &[u8], max_pixels: u64) -> Reasoned<Self> {
+        // The end of the picture is where reading stops anyway.
+        let found = Markers::up_to(file, |_| false, max_pixels)?;
+        match found {
+            Markers { width: 0, end: Some(_), .. } => Err("broken JPEG: no frame header".to_owned()),
+            Markers { scans: 0, end: Some(_), .. } => Err("broken JPEG: no scan".to_owned()),
+            Markers { scans: 0, .. } | Markers { width: 0, .. } => Err("truncated JPEG".to_owned()),
+            _ => Ok(found),
+        }
+    }
+
+    /// What the markers tell up to a last one, whose segment is read too.
+    fn up_to(file: &[u8], is_last: impl Fn(u8) -> bool, max_pixels: u64) -> Reasoned<Self> {
         let mut found = Markers {
             width: 0,
             height: 0,
@@ -66,13 +78,21 @@ impl Markers {
                 }
                 _ => {}
             }
+            if is_last(marker) {
+                break;
+            }
         }
-        match found {
-            Markers { width: 0, end: Some(_), .. } => Err("broken JPEG: no frame header".to_owned()),
-            Markers { scans: 0, end: Some(_), .. } => Err("broken JPEG: no scan".to_owned()),
-            Markers { scans: 0, .. } | Markers { width: 0, .. } => Err("truncated JPEG".to_owned()),
-            _ => Ok(found),
-        }
+        Ok(found)
+    }
+}
+
+/// Width, height and channels (1 or 3) by the frame header, behind which nothing is read.
+pub(super) fn header(file: &[u8]) -> Reasoned<(u32, u32, usize)> {
+    let found = Markers::up_to(file, |marker| matches!(marker, 0xC0..=0xCF) && is_frame(marker), u64::MAX)?;
+    match found {
+        Markers { width: 0, end: Some(_), .. } => Err("broken JPEG: no frame header".to_owned()),
+        Markers { width: 0, .. } => Err("truncated JPEG".to_owned()),
+        Markers { width, height, components, .. } => Ok((width, height, if components == 1 { 1 } else { 3 })),
     }
 }
 

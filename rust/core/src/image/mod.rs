@@ -2,21 +2,26 @@
 
 mod column;
 mod decode;
+mod encode;
 mod float;
 mod frame;
+mod info;
 mod jpeg;
 mod options;
 mod orientation;
 mod output;
 mod pack;
 mod resize;
+mod rows;
 mod windows;
 
 use image::metadata::Orientation;
 
 use column::Levels;
 pub use column::PictureColumn;
+pub use encode::encode_images;
 use frame::{Frame, Reasoned};
+pub use info::image_info;
 pub use output::decode_images;
 pub(crate) use output::{Depth, Picture, images};
 pub use pack::Packer;

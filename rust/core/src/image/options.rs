@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::encode::Format;
 use super::{PictureOptions, ResizeMode, ScaleHint};
 use crate::options::{MAX_SIDE, MAX_THREADS, Pairs, refused};
 use crate::{Error, Options, Result};
@@ -74,4 +75,47 @@ impl OutputOptions {
         pairs.finish()?;
         Ok(parsed)
     }
+}
+
+/// What `encode_images` is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EncodeOptions {
+    pub(super) format: Format,
+    pub(super) picture: PictureOptions,
+    /// 0: as many as the machine offers.
+    pub(super) threads: usize,
+}
+
+impl EncodeOptions {
+    pub(super) fn parse(options: &Options) -> Result<Self> {
+        let mut pairs = Pairs::new(options)?;
+        let quality = pairs.whole("quality", 1, 100)? as u8;
+        let format = match pairs.take("format")? {
+            "jpeg" => Format::Jpeg(quality),
+            "png" => Format::Png,
+            "bmp" => Format::Bmp,
+            "webp" => Format::WebP,
+            "tiff" => Format::Tiff,
+            other => return Err(refused("format", other, "jpeg, png, bmp, webp, tiff")),
+        };
+        let picture = PictureOptions {
+            // Nothing is resized.
+            scale_hint: ScaleHint::Nearest,
+            resize_mode: ResizeMode::Stretch,
+            max_pixels: pairs.whole("maxPixels", 1, usize::MAX)? as u64,
+            apply_exif_orientation: pairs.flag("applyExifOrientation")?,
+            fast_decode: false,
+        };
+        let parsed = EncodeOptions { format, picture, threads: pairs.whole("threads", 0, MAX_THREADS)? };
+        pairs.finish()?;
+        Ok(parsed)
+    }
+}
+
+/// The option `threads`, where there is no other.
+pub(super) fn threads_alone(options: &Options) -> Result<usize> {
+    let mut pairs = Pairs::new(options)?;
+    let threads = pairs.whole("threads", 0, MAX_THREADS)?;
+    pairs.finish()?;
+    Ok(threads)
 }

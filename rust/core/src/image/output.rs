@@ -1,9 +1,6 @@
 //! A column of pictures to a column of Spark's image structs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, Int32Array, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
@@ -13,8 +10,9 @@ use arrow::record_batch::RecordBatch;
 use super::column::{PictureColumn, Row};
 use super::float::FloatPicture;
 use super::frame::{Frame, Reasoned};
+use super::info::split;
 use super::options::OutputOptions;
-use super::pack::guarded;
+use super::rows::{each_row, only_column};
 use super::{ChannelOrder, Scratch};
 use crate::values::Values;
 use crate::{Error, ErrorKind, Options, Result};
@@ -76,57 +74,23 @@ impl Picture {
 /// Alpha is kept (mode 24), and resized like a colour. Float images stay float.
 pub fn decode_images(batch: &RecordBatch, options: &Options) -> Result<RecordBatch> {
     let options = OutputOptions::parse(options)?;
-    let [array] = batch.columns() else {
-        let message = format!("decode_images takes one column, but got {}.", batch.num_columns());
-        return Err(Error::new(ErrorKind::InvalidBatch, message));
-    };
-    let column = PictureColumn::try_new(Arc::clone(array))?;
-    let pictures = read_all(&column, &options)?;
-    let reasons: StringArray = pictures.iter().map(|picture| picture.as_ref().err()).collect();
+    let column = only_column(batch)?;
+    let pictures =
+        each_row(&column, options.threads, move |scratch, column, row| read(scratch, column, row, &options))?;
     let origins =
         pictures.iter().enumerate().map(|(row, picture)| picture.is_ok().then(|| column.origin(row)));
     let origins = StringArray::from_iter(origins);
-    let pictures: Vec<_> = pictures.into_iter().map(std::result::Result::ok).collect();
-    let images = images(origins, &pictures)?;
-    let schema = Schema::new(vec![
-        Field::new("image", images.data_type().clone(), true),
-        Field::new("error", DataType::Utf8, true),
-    ]);
-    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(images), Arc::new(reasons)]).map_err(defect)
+    let (pictures, reasons) = split(pictures);
+    with_reasons("image", Arc::new(images(origins, &pictures)?), reasons)
 }
 
-/// Every row, in order, by as many threads as allowed, this one included.
-fn read_all(column: &PictureColumn, options: &OutputOptions) -> Result<Vec<Reasoned<Picture>>> {
-    let offered = thread::available_parallelism().map_or(1, usize::from);
-    let threads = if options.threads == 0 { offered } else { options.threads }.min(column.len()).max(1);
-    let next = AtomicUsize::new(0);
-    let (send, receive) = mpsc::channel();
-    let work = || {
-        let mut scratch = Scratch::default();
-        loop {
-            let row = next.fetch_add(1, Ordering::Relaxed);
-            if row >= column.len() {
-                return;
-            }
-            let picture = guarded(&mut scratch, |scratch| read(scratch, column, row, options));
-            // The receiver outlives the threads.
-            let _ = send.send((row, picture));
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            // A thread that the system refuses is work that the others do.
-            let _ = thread::Builder::new().name("sparkdl-decode".to_owned()).spawn_scoped(scope, work);
-        }
-        work();
-    });
-    drop(send);
-    let mut pictures: Vec<_> = receive.into_iter().collect();
-    pictures.sort_unstable_by_key(|(row, _)| *row);
-    if pictures.len() != column.len() {
-        return Err(Error::new(ErrorKind::Internal, "a thread that decoded pictures was lost"));
-    }
-    Ok(pictures.into_iter().map(|(_, picture)| picture).collect())
+/// A batch of values and, where there are none, reasons.
+pub(super) fn with_reasons(name: &str, values: ArrayRef, reasons: StringArray) -> Result<RecordBatch> {
+    let schema = Schema::new(vec![
+        Field::new(name, values.data_type().clone(), true),
+        Field::new("error", DataType::Utf8, true),
+    ]);
+    RecordBatch::try_new(Arc::new(schema), vec![values, Arc::new(reasons)]).map_err(defect)
 }
 
 fn read(

@@ -7,7 +7,7 @@ import org.apache.spark.sql.{DataFrame, Dataset, SparkSession}
 import org.apache.spark.sql.types._
 
 import sparkdl.engine._
-import sparkdl.ffi.ErrorKind
+import sparkdl.ffi.{ErrorKind, NativeApi}
 import sparkdl.params.{HasBatchSize, HasErrorCol, HasExpectedSha256, HasHandleInvalid}
 
 /**
@@ -45,25 +45,32 @@ abstract class ModelTransformer private[sparkdl]
     AppendedColumns(dataset, rows, fields)
   }
 
-  /** What makes the new columns of these rows, and those columns; the bundle is on its way to the tasks. */
-  private[sparkdl] def extension(dataset: Dataset[_]): (RowExtension, Seq[StructField]) = {
+  /**
+   * What makes the new columns of these rows, and those columns; the bundle is on its way to the tasks. Columns of other
+   * stages, which differ only in what they ask of the model, come after those of this one, from the same run.
+   */
+  private[sparkdl] def extension(
+      dataset: Dataset[_],
+      others: Seq[ModelTransformer] = Nil): (RowExtension, Seq[StructField]) = {
     val session = dataset.sparkSession
     val bundles = new Bundles(session)
     val bundle = bundles.resolve(source)
     val manifest = bundle.manifest
-    checkModel(dataset.schema, manifest)
-    val options = taskOptions(manifest)
+    val all = this +: others
+    all.foreach(_.checkModel(dataset.schema, manifest))
+    val options = ModelTransformer.joined(all.map(_.taskOptions(manifest)))
     val conf = EngineConf.of(session)
     // Opens and closes: a bundle or a TensorFlow that does not work fails here, not in a job.
     TaskModel(ShippedBundle(bundle.digest, Some(bundle.file.toString)), options, conf).open().close()
-    val outputs = outputFields(Some(manifest))
+    val outputs = all.flatMap(_.outputFields(Some(manifest)))
     val rows = new ModelRows(
       model = TaskModel(bundles.ship(bundle), options, conf),
       input = rowInput(dataset, manifest),
       invalid = ModelRows.Invalid($(handleInvalid), reasons = isSet(errorCol)),
-      output = ModelRows.Output(outputKind, outputs.size, rowsPerCall(manifest)),
+      output = ModelRows.Output(outputKind, outputs.size, all.map(_.rowsPerCall(manifest)).min),
       metrics = EngineMetrics.of(session.sparkContext),
-      shown = s"${manifest.name} (${options("task")}), batchSize=${$(batchSize)}"
+      shown =
+        s"${manifest.name} (${options("task")}), batchSize=${$(batchSize)}, device=${NativeApi.device()}"
     )
     (rows, outputs ++ reasonField)
   }
@@ -168,6 +175,18 @@ private object ModelTransformer {
 
   /** Numbers of one native call's result. */
   val maxNumbers: Long = 1L << 27
+
+  /** The options of one run that does several tasks of a network: what a task reads has a value for each that reads it. */
+  private def joined(tasks: Seq[Map[String, String]]): Map[String, String] = tasks match {
+    case Seq(only) => only
+    case several =>
+      def of(key: String, reads: String => Boolean) = key ->
+        several.filter(options => reads(options("task"))).map(_(key)).mkString(",")
+      several.head ++ Map(
+        of("task", _ => true),
+        of("pooling", _ == "features"),
+        of("topK", _ == "topK"))
+  }
 }
 
 /** A bundle by digest, and the values of the params that stand for it. */

@@ -53,6 +53,12 @@ abstract class PictureTransformer private[sparkdl]
   /** What the native model computes, as options: `task` and what belongs to it. */
   private[sparkdl] def task: Map[String, String]
 
+  /**
+   * What this stage has in common with others whose tasks can be done in the same run: the model, how pictures are prepared,
+   * what classes are called, and how many rows a native call takes.
+   */
+  private[sparkdl] def run: Any = (source, pictureOptions, task("labels"), $(batchSize))
+
   /** The output of the bundle that the task reads: a key of the manifest's `outputs`. */
   private[sparkdl] def outputName: String
 

@@ -30,6 +30,9 @@ public final class NativeApi {
   /** Loads TensorFlow, or finds it loaded: its version and its file. */
   public static native String[] loadTensorFlow(String[] options);
 
+  /** What runs use in this process: CPU, or accelerators, as GPU or 2 GPU. TensorFlow must be loaded. */
+  public static native String device();
+
   /** Reads and checks a bundle without TensorFlow: its manifest as JSON and its SHA-256. */
   public static native String[] describeBundle(String path);
 
@@ -60,6 +63,12 @@ public final class NativeApi {
   /** Decodes a column of pictures, as {@link #runModel} takes its batch. */
   public static native long decodeImages(String[] options, ByteBuffer batch, int length);
 
+  /** Encodes a column of pictures, as {@link #runModel} takes its batch. */
+  public static native long encodeImages(String[] options, ByteBuffer batch, int length);
+
+  /** Reads the headers of a column of encoded pictures, as {@link #runModel} takes its batch. */
+  public static native long imageInfo(String[] options, ByteBuffer batch, int length);
+
   /** The bytes of a result: native memory, readable until {@link #releaseResult} and not a moment longer. */
   public static native ByteBuffer resultBuffer(long result);
 
@@ -68,4 +77,7 @@ public final class NativeApi {
 
   /** How many models and how many results are open. */
   public static native long[] liveHandles();
+
+  /** How many of these functions have been called so far, this one included. */
+  public static native long calls();
 }

@@ -150,6 +150,12 @@ object Native {
     (live(0), live(1))
   }
 
+  /** How many native functions this process has called so far, this one included. */
+  def calls(): Long = {
+    ensureLoaded(EngineConf.ofProcess)
+    NativeApi.calls()
+  }
+
   private[engine] def pairs(options: Seq[(String, String)]): Array[String] =
     options.flatMap { case (key, value) => Seq(key, value) }.toArray
 

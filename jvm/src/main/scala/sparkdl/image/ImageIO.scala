@@ -2,10 +2,10 @@ package sparkdl.image
 
 import org.apache.spark.sql.{DataFrame, Encoders, Row, SparkSession}
 import org.apache.spark.sql.functions.{col, input_file_name, lit, pmod, xxhash64}
-import org.apache.spark.sql.types.{StructField, StructType}
+import org.apache.spark.sql.types.{BinaryType, StructField, StructType}
 
-import sparkdl.StageColumns
-import sparkdl.engine.{EngineConf, ImageDecoder}
+import sparkdl.{PictureRows, StageColumns}
+import sparkdl.engine.{EngineConf, PictureFunction}
 import sparkdl.ffi.ErrorKind
 import sparkdl.params.HasPictureOptions
 
@@ -82,48 +82,23 @@ private final class DecodeFiles(read: ImageReadOptions, conf: EngineConf)
     extends (Iterator[Row] => Iterator[Row])
     with Serializable {
 
-  private val options = Seq(
-    "height" -> "0",
-    "width" -> "0",
-    "scaleHint" -> "SCALE_DEFAULT",
-    "resizeMode" -> "stretch",
-    "maxPixels" -> read.maxPixels.toString,
-    "applyExifOrientation" -> read.applyExifOrientation.toString,
-    "fastDecode" -> "false"
+  private val decoded = new PictureRows(
+    PictureFunction.Decode,
+    BinaryType,
+    column = 1,
+    PictureFunction.decoding(read.maxPixels, applyExifOrientation = read.applyExifOrientation),
+    reasons = false,
+    conf
   )
 
-  override def apply(rows: Iterator[Row]): Iterator[Row] = {
-    val files = rows.buffered
-    Iterator.continually(batch(files)).takeWhile(_.nonEmpty).flatMap(decoded)
-  }
-
-  /** Decoded pictures are many times larger than their files, so a batch is small. */
-  private def batch(files: scala.collection.BufferedIterator[Row]): Seq[Row] = {
-    val taken = Seq.newBuilder[Row]
-    var (count, bytes) = (0, 0L)
-    while (files.hasNext && count < 16 && bytes < (4L << 20)) {
-      val file = files.next()
-      taken += file
-      count += 1
-      bytes += content(file).length
+  override def apply(rows: Iterator[Row]): Iterator[Row] = decoded.extend(rows) { (file, values) =>
+    val image = Option(values(0).asInstanceOf[Row])
+    Option.when(image.nonEmpty || !read.dropInvalid) {
+      val origin = file.getString(0)
+      val named = image.fold(invalid(origin))(found => Row.fromSeq(origin +: found.toSeq.drop(1)))
+      Row.fromSeq(named +: file.toSeq.drop(2))
     }
-    taken.result()
-  }
-
-  private def decoded(files: Seq[Row]): Seq[Row] = {
-    val images = ImageDecoder.decode(files.map(content).toArray, options, conf)
-    files.zip(images).flatMap { case (file, (image, reason)) =>
-      val valid = reason == null && image != null
-      if (!valid && read.dropInvalid) None
-      else {
-        val origin = file.getString(0)
-        val named = if (valid) Row.fromSeq(origin +: image.toSeq.drop(1)) else invalid(origin)
-        Some(Row.fromSeq(named +: file.toSeq.drop(2)))
-      }
-    }
-  }
-
-  private def content(file: Row): Array[Byte] = file.getAs[Array[Byte]](1)
+  }.flatten
 
   private def invalid(origin: String): Row = Row(origin, -1, -1, -1, -1, Array.emptyByteArray)
 }

@@ -7,7 +7,7 @@ import scala.util.Try
 
 import org.apache.spark.ml.param._
 import org.apache.spark.sql.{Row, SparkSession}
-import org.apache.spark.sql.sparkdl.{ModelFunction, SessionFunctions}
+import org.apache.spark.sql.sparkdl.SessionFunctions
 import org.apache.spark.sql.types._
 
 import sparkdl._
@@ -53,7 +53,7 @@ object ModelFunctions {
       model: String,
       options: java.util.Map[String, String]): Unit = register(spark, name, model, options.asScala.toMap)
 
-  private[sql] def of(spark: SparkSession, model: String, options: Map[String, String]): ModelFunction = {
+  private[sql] def of(spark: SparkSession, model: String, options: Map[String, String]): BatchFunction = {
     val isKnown = NamedModels.names.contains(model)
     if (!isKnown && !files.exists(model.endsWith))
       refuse(
@@ -163,14 +163,25 @@ object ModelFunctions {
 /** A stage as a function of its input columns. What it needs is found on the driver, for each types of columns once. */
 private final class StageFunction(
     @transient spark: SparkSession,
-    @transient stage: ModelTransformer,
-    override val inputs: Seq[String]
-) extends ModelFunction {
+    @transient private val stage: ModelTransformer,
+    override val inputs: Seq[String],
+    @transient others: Seq[StageFunction] = Nil
+) extends BatchFunction {
 
   private val planned = new ConcurrentHashMap[Seq[DataType], RowExtension]
 
   // Fails where the model cannot be used at all.
-  override val outputs: Seq[StructField] = stage.outputFields(stage.describe)
+  override val outputs: Seq[StructField] =
+    stage.outputFields(stage.describe) ++ others.flatMap(_.outputs)
+
+  override val run: Option[Any] = stage match {
+    case pictures: PictureTransformer => Some(pictures.run)
+    case _ => None
+  }
+
+  override def joined(others: Seq[BatchFunction]): BatchFunction =
+    if (others.isEmpty) this
+    else new StageFunction(spark, stage, inputs, others.collect { case other: StageFunction => other })
 
   override def rows(kinds: Seq[DataType]): Try[RowExtension] = Try {
     planned.computeIfAbsent(
@@ -180,7 +191,9 @@ private final class StageFunction(
           StructField(StageFunction.column(index), kind)
         })
         stage.transformSchema(schema)
-        stage.extension(spark.createDataFrame(java.util.Collections.emptyList[Row](), schema))._1
+        stage.extension(
+          spark.createDataFrame(java.util.Collections.emptyList[Row](), schema),
+          others.map(_.stage))._1
       }
     )
   }

@@ -4,6 +4,8 @@ import java.util.concurrent.atomic.LongAdder
 
 import org.apache.spark.scheduler.{SparkListener, SparkListenerTaskEnd}
 import org.apache.spark.sql.{AnalysisException, DataFrame}
+import org.apache.spark.sql.catalyst.expressions.GenericInternalRow
+import org.apache.spark.sql.catalyst.plans.logical.MapPartitions
 import org.apache.spark.sql.streaming.Trigger
 
 import sparkdl._
@@ -34,12 +36,28 @@ class ModelFunctionsSuite extends KerasFixture {
     new DeepImagePredictor().setInputCol("content").setOutputCol("out").setModelName(tiny)
       .setOutputMode("array").transform(pictures))
 
+  /** Scores are those of others but for the last bits, which depend on how many rows are run together. */
+  private def assertSame(found: Map[Int, Any], wanted: Map[Int, Any]): Unit = {
+    assert(found.keySet === wanted.keySet)
+    found.foreach {
+      case (id, numbers: collection.Seq[_]) =>
+        val others = wanted(id).asInstanceOf[collection.Seq[Float]]
+        assert(
+          numbers.size === others.size && numbers.asInstanceOf[collection.Seq[Float]].zip(others).forall {
+            case (number, other) => math.abs(number - other) <= 1e-6
+          },
+          s"row $id: $numbers is not $others"
+        )
+      case (id, none) => assert(none === wanted(id), s"row $id")
+    }
+  }
+
   private def query(text: String): Map[Int, Any] = { pictures; byId(spark.sql(text)) }
 
   /** Names of our nodes in the plan of a query. */
   private def models(frame: DataFrame): Seq[String] = {
     val plan = frame.queryExecution.optimizedPlan.toString
-    "Model [^,\\n]+, batchSize=\\d+".r.findAllIn(plan).toSeq
+    "Model [^\\n]+?, batchSize=\\d+".r.findAllIn(plan).toSeq
   }
 
   test("scores are those of the stage, and rows without a picture are null") {
@@ -74,6 +92,10 @@ class ModelFunctionsSuite extends KerasFixture {
     "groups" -> "SELECT id, max(scores(content)) AS out FROM pictures GROUP BY id",
     "groups by scores" -> ("SELECT max(id) AS id, scores(content) AS out FROM pictures " +
       "WHERE id NOT IN (4) GROUP BY scores(content) UNION ALL SELECT 4, NULL"),
+    "calls on what is grouped by" ->
+      "SELECT id, scores(content) AS out FROM pictures GROUP BY id, content ORDER BY scores(content)[0]",
+    "conditions of groups" -> ("SELECT id, first(scores(content)) AS out FROM pictures GROUP BY id " +
+      "HAVING scores(first(content))[0] > 0  OR first(content) IS NULL OR id = 9"),
     "calls on aggregates" -> "SELECT id, scores(first(content)) AS out FROM pictures GROUP BY id",
     "windows" -> "SELECT id, first(scores(content)) OVER (PARTITION BY id) AS out FROM pictures",
     "unions" -> ("SELECT id, scores(content) AS out FROM pictures WHERE id < 5 " +
@@ -82,27 +104,27 @@ class ModelFunctionsSuite extends KerasFixture {
     "views of views" -> "SELECT id, if(size(out) > 0, out, NULL) AS out FROM (SELECT id, scores(content) AS out FROM pictures)"
   ).foreach { case (name, text) =>
     test(s"functions stand in $name") {
-      assert(query(text) === scores)
+      assertSame(query(text), scores)
     }
   }
 
   test("views, tables, caches and streams hold what functions give") {
     pictures
     spark.sql("CREATE OR REPLACE TEMPORARY VIEW scored AS SELECT id, scores(content) AS out FROM pictures")
-    assert(byId(spark.table("scored")) === scores)
+    assertSame(byId(spark.table("scored")), scores)
     val cached = spark.table("scored").cache()
-    try assert(byId(cached) === scores)
+    try assertSame(byId(cached), scores)
     finally cached.unpersist()
     val folder = newFolder().resolve("rows").toString
     spark.table("scored").write.parquet(folder)
-    assert(byId(spark.read.parquet(folder)) === scores)
+    assertSame(byId(spark.read.parquet(folder)), scores)
     val source = newFolder().resolve("pictures").toString
     pictures.write.parquet(source)
     val stream = spark.readStream.schema(pictures.schema).parquet(source)
     val running = stream.selectExpr("id", "scores(content) AS out").writeStream.format("memory")
       .queryName("scored_stream").trigger(Trigger.AvailableNow()).start()
     running.awaitTermination()
-    assert(byId(spark.table("scored_stream")) === scores)
+    assertSame(byId(spark.table("scored_stream")), scores)
   }
 
   test("two uses of one call are one model, and a filter without a model comes before it") {
@@ -114,6 +136,7 @@ class ModelFunctionsSuite extends KerasFixture {
     // Plans are printed from the result down to the source.
     assert(plan.indexOf("Model ") < plan.indexOf("> 5"))
     assert(models(frame).head.endsWith("batchSize=4"))
+    assert(plan.contains("batchSize=4, device=CPU"))
     val sorted = spark.sql("SELECT scores(content) FROM pictures WHERE scores(content)[2] > 0 " +
       "ORDER BY scores(content)[1] LIMIT 3")
     assert(models(sorted).size === 1 && sorted.collect().length === 3 && sorted.columns.length === 1)
@@ -230,6 +253,90 @@ class ModelFunctionsSuite extends KerasFixture {
     } finally spark.sparkContext.removeSparkListener(listener)
   }
 
+  test("predictions, best classes and features of one picture are one run") {
+    pictures
+    val together = spark.sql(
+      s"SELECT id, dl_predict('$tiny', content) AS p, dl_predict('$tiny', content, 2) AS k, " +
+        s"dl_featurize('$tiny', content) AS f, dl_featurize('$tiny', content, map('pooling', 'max')) AS m FROM pictures")
+    assert(models(together).size === 1)
+    assert(together.queryExecution.optimizedPlan.toString.contains(
+      "(predictions,topK,features,features), batchSize=32, device=CPU"))
+    val alone = Seq(
+      "dl_predict('%s', content)",
+      "dl_predict('%s', content, 2)",
+      "dl_featurize('%s', content)",
+      "dl_featurize('%s', content, map('pooling', 'max'))").map { call =>
+      query(s"SELECT id, ${call.format(tiny)} AS out FROM pictures")
+    }
+    val rows = together.collect()
+    assert(rows.length === 20)
+    rows.foreach(row => assert(row.toSeq.tail === alone.map(_(row.getInt(0)))))
+    assert(nativeCalls(together.collect()) === 3)
+    // Also of operators above each other; but other options are another run.
+    val filtered = spark.sql(
+      s"SELECT dl_featurize('$tiny', content) FROM pictures WHERE dl_predict('$tiny', content)[0] >= 0")
+    assert(models(filtered).size === 1 && filtered.count() === 18)
+    val apart = spark.sql(s"SELECT dl_predict('$tiny', content), " +
+      s"dl_featurize('$tiny', content, map('scaleHint', 'SCALE_BICUBIC')) FROM pictures")
+    assert(models(apart).size === 2)
+  }
+
+  test("rows are gathered for conditions of joins, and for calls on groups") {
+    pictures
+    val sides =
+      spark.sql("SELECT a.id FROM pictures a LEFT JOIN pictures b ON scores(a.content) = scores(b.content)")
+    assert(models(sides).size === 2 && sides.count() >= 20)
+    val semi =
+      spark.sql("SELECT id FROM pictures a WHERE EXISTS (SELECT 1 FROM pictures b WHERE a.id = b.id AND " +
+        "scores(b.content)[0] >= 0)")
+    assert(models(semi).size === 1 && semi.count() === 18)
+    ModelFunctions.register(spark, "tensors", keras("tensors.keras").toString)
+    val rows =
+      "(SELECT id, array(cast(id AS int), 1, 2, 3) AS tokens, array(id, 1, 2) AS vector FROM range(5))"
+    val both = spark.sql(
+      s"SELECT a.id FROM $rows a JOIN $rows b ON a.id = b.id AND tensors(a.tokens, b.vector) IS NOT NULL")
+    assert(models(both).size === 1 && both.count() === 5)
+    val outer = spark.sql(
+      s"SELECT a.id FROM $rows a LEFT JOIN $rows b ON a.id = b.id AND tensors(a.tokens, b.vector) IS NULL")
+    assert(models(outer).isEmpty && outer.count() === 5)
+    val groups = spark.sql("SELECT id % 3, scores(max(content))[0] + max(id) FROM pictures GROUP BY id % 3")
+    assert(models(groups).size === 1 && groups.count() === 3)
+    assert(nativeCalls(groups.collect()) <= 3)
+  }
+
+  /** Crosses into native code of an action. */
+  private def crossings(action: => Any): Long = {
+    val before = Native.calls()
+    action
+    Native.calls() - before
+  }
+
+  /** How often a row is copied where a plan takes rows to a model, for each of these rows. */
+  private def copies(frame: DataFrame, contents: Seq[Array[Byte]]): Seq[Int] = {
+    val run = frame.queryExecution.optimizedPlan.collectFirst { case mapped: MapPartitions =>
+      mapped.func
+    }.get
+    val rows = contents.map(content => new CountedRow(Array[Any](content)))
+    assert(run(rows.iterator).size === rows.size)
+    rows.map(_.copies)
+  }
+
+  test("a function makes the native calls, crossings and copies of rows of its stage, no more") {
+    val one = pictures.select("content").repartition(2).cache()
+    one.createOrReplaceTempView("contents")
+    val stage = new DeepImagePredictor().setInputCol("content").setOutputCol("out").setModelName(tiny)
+      .setOutputMode("array").setBatchSize(4)
+    val (byStage, bySql) =
+      (stage.transform(one).select("out"), spark.sql("SELECT scores(content) AS out FROM contents"))
+    // Planned, and what is done once is done.
+    Seq(byStage, bySql).foreach(_.collect())
+    val wanted = crossings(byStage.collect())
+    assert(wanted > 10 && crossings(bySql.collect()) === wanted)
+    assert(nativeCalls(bySql.collect()) === nativeCalls(byStage.collect()))
+    val some = one.collect().map(_.getAs[Array[Byte]](0)).toSeq
+    assert(copies(byStage, some) === Seq.fill(20)(1) && copies(bySql, some) === Seq.fill(20)(1))
+  }
+
   test("a function makes as many native calls as its stage: a batch each, and not a row") {
     val sizes = pictures.rdd.mapPartitions(rows => Iterator(rows.size)).collect()
     val wanted = sizes.map(size => (size + 3) / 4).sum
@@ -241,5 +348,15 @@ class ModelFunctionsSuite extends KerasFixture {
     assert(nativeCalls(spark.sql(twice).collect()) === wanted)
     assert(nativeCalls(spark.sql("SELECT scores(content) FROM pictures WHERE id < 0").collect()) === 0)
     assert(nativeCalls(spark.sql("SELECT scores(content) FROM pictures LIMIT 2").collect()) === 1)
+  }
+}
+
+/** A row that knows how often it was copied. */
+private final class CountedRow(values: Array[Any]) extends GenericInternalRow(values) {
+  var copies = 0
+
+  override def copy(): CountedRow = {
+    copies += 1
+    this
   }
 }

@@ -34,12 +34,12 @@ object InternalRows {
     classic.Dataset.ofRows(session, Project(columns, mapped))
   }
 
-  /** The same of a plan whose own columns stay what they are, by one new one: `extension` sees the columns at these places. */
+  /** The same of a plan whose own columns stay what they are, before new ones: `extension` sees the columns at these places. */
   private[sparkdl] def appended(
       plan: LogicalPlan,
       seen: Seq[Int],
       extension: RowExtension,
-      fields: Seq[StructField])(column: Seq[Expression] => NamedExpression): LogicalPlan = {
+      fields: Seq[StructField])(columns: Seq[Expression] => Seq[NamedExpression]): LogicalPlan = {
     val (row, mapped) = extended(plan, seen, extension, fields)
     val own = plan.output.zipWithIndex.map { case (column, index) =>
       Alias(GetStructField(row, index), column.name)(
@@ -48,7 +48,7 @@ object InternalRows {
         explicitMetadata = Some(column.metadata))
     }
     val added = fields.indices.map(index => GetStructField(row, plan.output.size + index))
-    Project(own :+ column(added), mapped)
+    Project(own ++ columns(added), mapped)
   }
 
   /** A plan of one column, a struct of those of `plan` and the new ones, and that column. */

@@ -10,33 +10,36 @@ import org.apache.spark.sql.types._
 import org.apache.spark.unsafe.types.UTF8String
 
 import _root_.sparkdl.engine.RowExtension
+import _root_.sparkdl.sql.BatchFunction
 
 /** Functions of sessions. */
 object SessionFunctions {
 
-  /** Registers a model as a function, in the place of another of this name. */
-  def register(spark: SparkSession, name: String, function: ModelFunction, usage: String): Unit = {
+  /** Registers a function, in the place of another of this name. */
+  def register(spark: SparkSession, name: String, function: BatchFunction, usage: String): Unit = {
     val session = spark.asInstanceOf[classic.SparkSession]
     session.sessionState.functionRegistry.registerFunction(
       FunctionIdentifier(name),
       info(name, usage, "", "scala_udf"),
-      (arguments: Seq[Expression]) => ModelCall(arguments, function, name))
-    if (!session.experimental.extraOptimizations.contains(ExtractModelCalls))
-      session.experimental.extraOptimizations :+= ExtractModelCalls
+      (arguments: Seq[Expression]) => BatchCall(arguments, function, name))
+    if (!session.experimental.extraOptimizations.contains(ExtractBatchCalls))
+      session.experimental.extraOptimizations :+= ExtractBatchCalls
   }
 
   /**
-   * A function whose first argument names the model, in all sessions of these extensions.
+   * A function that is there in all sessions of these extensions.
    *
-   * @param columns how many arguments after the model are columns; the rest are literals
-   * @param of the function of a model, by the literals
+   * @param model whether its first argument names a model
+   * @param columns how many arguments then are columns, the rest literals; nothing: all, before a map of options
+   * @param of what it is by its literals, the model among them
    */
   final case class Named(
       name: String,
       usage: String,
       example: String,
-      columns: Int => Int,
-      of: (String, Seq[Any]) => ModelFunction)
+      model: Boolean,
+      columns: Option[Int],
+      of: Seq[Any] => BatchFunction)
 
   /** Adds functions to the sessions of these extensions. */
   def inject(extensions: SparkSessionExtensions, functions: Seq[Named]): Unit = {
@@ -49,27 +52,28 @@ object SessionFunctions {
       extensions.injectFunction((FunctionIdentifier(function.name), about, call(function)))
     }
     // After filters have found their place.
-    extensions.injectPreCBORule(_ => ExtractModelCalls)
+    extensions.injectPreCBORule(_ => ExtractBatchCalls)
   }
 
   private def call(function: Named)(arguments: Seq[Expression]): Expression = {
+    val (model, others) = arguments.splitAt(if (function.model) 1 else 0)
+    val isOption = others.lastOption.exists(last => value(last).exists(_.isInstanceOf[Map[_, _]]))
     val (columns, literals) =
-      arguments.drop(1).splitAt(math.min(function.columns(arguments.size - 1), arguments.size - 1))
-    val values = literals.map(value)
-    val found = (arguments.headOption.flatMap(value), values) match {
-      case (Some(model: String), values) if values.forall(_.isDefined) =>
-        try function.of(model, values.flatten)
-        catch {
-          case refused: IllegalArgumentException => Refused(refused.getMessage.stripSuffix("."), columns.size)
-        }
-      case (Some(_: String), _) =>
-        Refused("what comes after its columns must be literals", columns.size)
-      case _ =>
+      others.splitAt(function.columns.getOrElse(others.size - (if (isOption) 1 else 0)))
+    val values = (model ++ literals).map(value)
+    val found =
+      if (function.model && !values.headOption.flatten.exists(_.isInstanceOf[String]))
         Refused(
           "its first argument, the model, must be a literal: a name, or the path of a file",
           columns.size)
-    }
-    ModelCall(columns, found, function.name)
+      else if (values.exists(_.isEmpty))
+        Refused("what comes after its columns must be literals", columns.size)
+      else
+        try function.of(values.flatten)
+        catch {
+          case refused: IllegalArgumentException => Refused(refused.getMessage.stripSuffix("."), columns.size)
+        }
+    BatchCall(columns, found, function.name)
   }
 
   /** The value of a literal, of the types that options have; nothing where it is none. */
@@ -87,7 +91,7 @@ object SessionFunctions {
 
   private def info(name: String, usage: String, examples: String, source: String): ExpressionInfo =
     new ExpressionInfo(
-      classOf[ModelCall].getName,
+      classOf[BatchCall].getName,
       null,
       name,
       usage,
@@ -100,7 +104,7 @@ object SessionFunctions {
       source)
 
   /** A function that cannot be, and why. */
-  private final case class Refused(why: String, columns: Int) extends ModelFunction {
+  private final case class Refused(why: String, columns: Int) extends BatchFunction {
     override def inputs: Seq[String] = Seq.fill(columns)("")
     override def outputs: Seq[StructField] = Seq(StructField("", StringType))
     override def rows(kinds: Seq[DataType]): Try[RowExtension] = Failure(new IllegalArgumentException(why))

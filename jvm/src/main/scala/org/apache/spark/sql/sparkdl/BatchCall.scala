@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sparkdl
 
-import scala.util.{Failure, Success, Try}
+import scala.util.{Failure, Success}
 
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.analysis.TypeCheckResult
@@ -9,26 +9,13 @@ import org.apache.spark.sql.catalyst.expressions._
 import org.apache.spark.sql.catalyst.expressions.codegen.CodegenFallback
 import org.apache.spark.sql.types._
 
-import _root_.sparkdl.engine.RowExtension
-
-/** A model as a function: what it gives, and what makes it of columns of given types. */
-trait ModelFunction extends Serializable {
-
-  /** Names of what it takes: one column for each, or one struct with fields of these names. */
-  def inputs: Seq[String]
-
-  /** What it gives; several make a struct. */
-  def outputs: Seq[StructField]
-
-  /** What makes the outputs of columns of these types, nullable or not; an error says what does not fit. */
-  def rows(kinds: Seq[DataType]): Try[RowExtension]
-}
+import _root_.sparkdl.sql.BatchFunction
 
 /**
- * A call of a model. `ExtractModelCalls` gathers rows for it; where it stands elsewhere it runs row by row, with the same
- * result.
+ * A call of a function that is computed for many rows at a time. `ExtractBatchCalls` gathers rows for it; where it stands
+ * elsewhere it runs row by row, with the same result.
  */
-case class ModelCall(children: Seq[Expression], function: ModelFunction, name: String)
+case class BatchCall(children: Seq[Expression], function: BatchFunction, name: String)
     extends Expression
     with CodegenFallback {
 
@@ -47,7 +34,7 @@ case class ModelCall(children: Seq[Expression], function: ModelFunction, name: S
 
   override def checkInputDataTypes(): TypeCheckResult =
     if (exists(_.isInstanceOf[NamedLambdaVariable]))
-      refused("a model does not run inside of a lambda function: explode the array and call it on the rows")
+      refused("it does not run inside of a lambda function: explode the array and call it on the rows")
     else arguments match {
       case None =>
         val wanted = function.inputs.mkString(", ")
@@ -65,7 +52,7 @@ case class ModelCall(children: Seq[Expression], function: ModelFunction, name: S
 
   /** A column for each input; decimals, which SQL's literals are, as doubles. */
   private[sparkdl] def arguments: Option[Seq[Expression]] = columns.map(_.map { column =>
-    val kind = ModelCall.withoutDecimals(column.dataType)
+    val kind = BatchCall.withoutDecimals(column.dataType)
     if (kind == column.dataType) column else Cast(column, kind)
   })
 
@@ -79,6 +66,11 @@ case class ModelCall(children: Seq[Expression], function: ModelFunction, name: S
       }
     case _ => None
   }
+
+  /** Whether this call and another can be computed together: on the same columns, by functions that have a run in common. */
+  private[sparkdl] def isAlike(that: BatchCall): Boolean =
+    function.run.nonEmpty && function.run == that.function.run && children.size == that.children.size &&
+      children.zip(that.children).forall { case (own, other) => own.semanticEquals(other) }
 
   /** The result, from the outputs. */
   private[sparkdl] def result(outputs: Seq[Expression]): Expression = outputs match {
@@ -105,11 +97,11 @@ case class ModelCall(children: Seq[Expression], function: ModelFunction, name: S
     }
   }
 
-  override protected def withNewChildrenInternal(newChildren: IndexedSeq[Expression]): ModelCall =
+  override protected def withNewChildrenInternal(newChildren: IndexedSeq[Expression]): BatchCall =
     copy(children = newChildren)
 }
 
-private object ModelCall {
+private object BatchCall {
 
   /** The type with doubles for decimals, in arrays too. */
   private def withoutDecimals(kind: DataType): DataType = kind match {
