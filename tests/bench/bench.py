@@ -27,14 +27,21 @@ PICTURES = int(os.environ.get("SPARKDL_BENCH_PICTURES", "1000"))
 FOLDER = ROOT / f"target/bench/{PICTURES}"
 NAMES = {
     "jvm": "ours, JVM path",
+    "sql": "ours, SQL function",
     "python": "ours, Python path",
     "core": "ours, core without Spark",
     "keras": "pandas_udf + Pillow + keras.predict",
     "onnx": "mapInArrow + OpenCV + ONNX Runtime",
 }
-MODELS = {"jvm": "sparkdl", "python": "sparkdl", "core": "sparkdl", "keras": "keras", "onnx": "onnx"}
+MODELS = {"jvm": "sparkdl", "sql": "sparkdl", "python": "sparkdl", "core": "sparkdl", "keras": "keras", "onnx": "onnx"}
 TRIED = {"keras": itertools.product((0, 1, 2), (32, 64)), "onnx": itertools.product((1, 2), (1, 8, 32))}
-BARS = [("jvm", "keras", 2.5), ("python", "keras", 2.0), ("jvm", "onnx", 1.0), ("jvm", "core", 0.95)]
+BARS = [
+    ("jvm", "keras", 2.5),
+    ("python", "keras", 2.0),
+    ("jvm", "onnx", 1.0),
+    ("jvm", "core", 0.95),
+    ("sql", "jvm", 0.95),
+]
 
 Way = dict[str, Any]
 
@@ -121,7 +128,8 @@ def main() -> int:
     made = prepare()
     print(f"{PICTURES} photographs, medians {made}; {versions()}")
     print("What suits the rivals best:")
-    ours = {name: {"way": name, "threads": 0, "batch": 32, "passes": 2} for name in ("jvm", "python", "core")}
+    names = ("jvm", "sql", "python", "core")
+    ours = {name: {"way": name, "threads": 0, "batch": 32, "passes": 2} for name in names}
     ways = {**ours, **{name: best(name) for name in TRIED}}
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     for number in range(ROUNDS):

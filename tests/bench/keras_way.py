@@ -55,6 +55,11 @@ def ours(frame: DataFrame, model: str, settings: dict[str, Any]) -> DataFrame:
     ).transform(frame)
 
 
+def sql_function(frame: DataFrame, model: str, settings: dict[str, Any]) -> DataFrame:
+    """The function of SQL that comes with the jar."""
+    return frame.selectExpr(f"dl_run('{model}', numbers, map('batchSize', '{settings['batch']}')) AS scores")
+
+
 def rival(frame: DataFrame, model: str, settings: dict[str, Any]) -> DataFrame:
     way = rivals.keras_files if settings["task"] == "files" else rivals.keras_rows
     return way(frame, model, settings["batch"])
@@ -67,7 +72,7 @@ def main() -> None:
     if settings["task"] != "graph":
         frame = frame.cache()
     count = frame.count()
-    scored = (rival if settings["way"] == "rival" else ours)(frame, model, settings)
+    scored = {"rival": rival, "sql": sql_function}.get(settings["way"], ours)(frame, model, settings)
     seconds = []
     for _ in range(settings["passes"]):
         started = time.perf_counter()

@@ -19,8 +19,10 @@ def session(settings: dict[str, Any]) -> SparkSession:
     builder = builder.config("spark.ui.enabled", "false").config("spark.driver.memory", "2g")
     builder = builder.config("spark.sql.execution.arrow.pyspark.enabled", "true")
     builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", max(64, settings["batch"]))
-    if settings["way"] == "jvm":
+    if settings["way"] in ("jvm", "sql"):
         builder = builder.config("spark.jars", settings["jar"])
+    if settings["way"] == "sql":
+        builder = builder.config("spark.driver.extraClassPath", settings["jar"])
     return builder.getOrCreate()
 
 
@@ -45,6 +47,12 @@ def jvm_path(spark: SparkSession, photos: DataFrame, settings: dict[str, Any]) -
     return scored.select("scores")
 
 
+def sql_function(spark: SparkSession, photos: DataFrame, settings: dict[str, Any]) -> DataFrame:
+    """The function of SQL that comes with the jar."""
+    options = f"map('batchSize', '{settings['batch']}')"
+    return photos.selectExpr(f"dl_predict('{settings['model']}', content, {options}) AS scores")
+
+
 def rival(spark: SparkSession, photos: DataFrame, settings: dict[str, Any]) -> DataFrame:
     import rivals
 
@@ -52,7 +60,7 @@ def rival(spark: SparkSession, photos: DataFrame, settings: dict[str, Any]) -> D
     return way(photos, settings["model"], settings["threads"], settings["batch"])
 
 
-WAYS = {"python": python_path, "jvm": jvm_path, "keras": rival, "onnx": rival}
+WAYS = {"python": python_path, "jvm": jvm_path, "sql": sql_function, "keras": rival, "onnx": rival}
 
 
 def check(scored: DataFrame) -> None:
