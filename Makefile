@@ -129,6 +129,14 @@ bench: build $(ONNX)/done  ## Pictures per second and memory, ours and the rival
 	PYTHONPATH=$(SITE) $(PY) tests/bench/keras_stages.py
 	PYTHONPATH=$(SITE) $(PY) tests/bench/frozen.py
 
+# SPARKS: versions, each of 450 MB.
+SPARKS ?= 4.0.1 4.3.0
+sparks: build  ## The jar on other versions of Spark (SPARKS=versions)
+	for version in $(SPARKS); do test -d $(CACHE)/sparks/$$version || { rm -rf $(CACHE)/sparks/part; \
+		$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(CACHE)/sparks/part pyspark==$$version \
+		&& mv $(CACHE)/sparks/part $(CACHE)/sparks/$$version; }; done
+	SPARKDL_TEST_SPARKS="$(SPARKS)" SPARKDL_TEST_SPARKS_FOLDER=$(CACHE)/sparks $(PY) -m pytest -q tests/submit/test_other_spark.py
+
 # ZOO: names of networks, to compare some; each takes a minute or so.
 zoo: build  ## Every built-in network in every form of Keras file, compared with Keras: dist/zoo.md
 	PYTHONPATH=$(SITE) $(PY) tests/fixtures/make_named_models.py --check $(addprefix --only ,$(ZOO))

@@ -33,7 +33,14 @@ NAMES = {
     "keras": "pandas_udf + Pillow + keras.predict",
     "onnx": "mapInArrow + OpenCV + ONNX Runtime",
 }
-MODELS = {"jvm": "sparkdl", "sql": "sparkdl", "python": "sparkdl", "core": "sparkdl", "keras": "keras", "onnx": "onnx"}
+MODELS = {
+    "jvm": "sparkdl",
+    "sql": "sparkdl",
+    "python": "sparkdl",
+    "core": "sparkdl",
+    "keras": "keras",
+    "onnx": "onnx",
+}
 TRIED = {"keras": itertools.product((0, 1, 2), (32, 64)), "onnx": itertools.product((1, 2), (1, 8, 32))}
 BARS = [
     ("jvm", "keras", 2.5),

@@ -78,7 +78,9 @@ def main() -> None:
         for face, (rate, peak) in medians.items():
             print(f"  {names[face]:<40}{rate:>9.0f}{peak:>8.0f}")
         ratios = {face: rate / medians["rival"][0] for face, (rate, _) in medians.items() if face != "rival"}
-        shown = ", ".join(f"{names[face].removeprefix('ours, ')} {ratio:.2f}" for face, ratio in ratios.items())
+        shown = ", ".join(
+            f"{names[face].removeprefix('ours, ')} {ratio:.2f}" for face, ratio in ratios.items()
+        )
         print(f"  ours / {rival}: {shown} (bar {bar})")
         report[task] = {"figures": medians, "ratios": ratios, "bar": bar}
     (bench.ROOT / "dist/bench_keras_stages.json").write_text(json.dumps(report, indent=2) + "\n")

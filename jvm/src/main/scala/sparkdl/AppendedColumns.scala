@@ -1,32 +1,19 @@
 package sparkdl
 
-import java.util.concurrent.atomic.AtomicBoolean
-
 import org.apache.spark.sql.{DataFrame, Dataset, Encoder, Encoders, Row, SparkSession}
 import org.apache.spark.sql.functions.col
 import org.apache.spark.sql.sparkdl.InternalRows
 import org.apache.spark.sql.types.{Metadata, StructField, StructType}
-import org.slf4j.LoggerFactory
 
-import sparkdl.engine.RowExtension
+import sparkdl.engine.{OtherSpark, RowExtension}
 
 /** A dataset with columns more, all others untouched. */
 private[sparkdl] object AppendedColumns {
 
   /** The rows as `extension` extends them: in Spark's own form, else through its public interface. */
   def apply(dataset: Dataset[_], extension: RowExtension, fields: Seq[StructField]): DataFrame =
-    try InternalRows.appended(dataset, extension, fields)
-    catch {
-      case missing: LinkageError =>
-        if (isNews.getAndSet(false))
-          log.warn(
-            "Rows are converted one by one, since this Spark has other insides than 4.1: {}",
-            missing.toString)
-        public(dataset, extension, fields)
-    }
-
-  private val log = LoggerFactory.getLogger(getClass)
-  private val isNews = new AtomicBoolean(true)
+    OtherSpark.orElse("Rows are converted one by one")(InternalRows.appended(dataset, extension, fields))(
+      public(dataset, extension, fields))
 
   /** The same through the public interface. */
   def public(dataset: Dataset[_], extension: RowExtension, fields: Seq[StructField]): DataFrame =

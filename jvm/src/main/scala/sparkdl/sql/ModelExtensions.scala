@@ -2,7 +2,8 @@ package sparkdl.sql
 
 import org.apache.spark.sql.{SparkSessionExtensions, SparkSessionExtensionsProvider}
 import org.apache.spark.sql.sparkdl.SessionFunctions
-import org.slf4j.LoggerFactory
+
+import sparkdl.engine.OtherSpark
 
 /**
  * Functions that are there in every session, where the jar is: `dl_predict`, `dl_featurize`, `dl_run`, `decode_image`,
@@ -12,11 +13,6 @@ import org.slf4j.LoggerFactory
 final class ModelExtensions extends SparkSessionExtensionsProvider {
 
   override def apply(extensions: SparkSessionExtensions): Unit =
-    try SessionFunctions.inject(extensions, NamedFunctions.all)
-    catch {
-      case missing: LinkageError =>
-        LoggerFactory.getLogger(getClass).warn(
-          "dl_predict and the other functions of SQL are missing, since this Spark has other insides than 4.1: {}",
-          missing.toString)
-    }
+    OtherSpark.orElse("dl_predict and the other functions of SQL are missing")(
+      SessionFunctions.inject(extensions, NamedFunctions.all))(())
 }

@@ -39,12 +39,19 @@ object ModelFunctions {
       spark: SparkSession,
       name: String,
       model: String,
-      options: Map[String, String] = Map.empty): Unit =
-    SessionFunctions.register(
-      spark,
-      name,
-      of(spark, model, options),
-      s"$name(...) - Runs the model $model on rows, many at a time.")
+      options: Map[String, String] = Map.empty): Unit = {
+    val function = of(spark, model, options)
+    try SessionFunctions.register(
+        spark,
+        name,
+        function,
+        s"$name(...) - Runs the model $model on rows, many at a time.")
+    catch {
+      case missing: LinkageError => refuse(
+          s"Spark ${spark.version} has other insides than 4.1 and takes no function of a model ($missing): use the " +
+            "stage that does the same, or registerModelUDF of PySpark.")
+    }
+  }
 
   /** The same for Java. */
   def register(

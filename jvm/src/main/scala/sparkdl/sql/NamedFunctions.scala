@@ -29,7 +29,8 @@ private[sql] object NamedFunctions {
       columns = Some(1),
       {
         case Seq(model: String) => ofModel(model, Map("task" -> "predict"))
-        case Seq(model: String, topK: Int) => ofModel(model, Map("task" -> "predict", "topK" -> topK.toString))
+        case Seq(model: String, topK: Int) =>
+          ofModel(model, Map("task" -> "predict", "topK" -> topK.toString))
         case Seq(model: String, topK: Int, options: Map[_, _]) =>
           ofModel(model, texts(options) ++ Map("task" -> "predict", "topK" -> topK.toString))
         case Seq(model: String, options: Map[_, _]) => ofModel(model, texts(options) + ("task" -> "predict"))
@@ -46,7 +47,8 @@ private[sql] object NamedFunctions {
       columns = Some(1),
       {
         case Seq(model: String) => ofModel(model, Map("task" -> "featurize"))
-        case Seq(model: String, options: Map[_, _]) => ofModel(model, texts(options) + ("task" -> "featurize"))
+        case Seq(model: String, options: Map[_, _]) =>
+          ofModel(model, texts(options) + ("task" -> "featurize"))
         case _ => refuse("it takes (model, image[, options]): options a map of strings")
       }
     ),

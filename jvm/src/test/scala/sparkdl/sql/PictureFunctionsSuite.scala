@@ -47,7 +47,9 @@ class PictureFunctionsSuite extends SparkFixture {
   }
 
   test("resize_image gives this size by this filter, of files and of image structs") {
-    val small = query("resize_image(content, 10, 20)").collect { case (id, row: Row) => id -> row.toSeq.map(comparable) }
+    val small = query("resize_image(content, 10, 20)").collect { case (id, row: Row) =>
+      id -> row.toSeq.map(comparable)
+    }
     assert(small.values.forall(_.slice(1, 4) === Seq(10, 20, 3)))
     val again = query("resize_image(decode_image(content), 10, 20, 'SCALE_SMOOTH')")
       .collect { case (id, row: Row) => id -> row.toSeq.map(comparable) }
@@ -66,10 +68,15 @@ class PictureFunctionsSuite extends SparkFixture {
         assert(Option(again(id)).map(_.asInstanceOf[Row].toSeq.map(comparable)) ===
           Option(row).map(_.asInstanceOf[Row].toSeq.map(comparable)))
       }
-      assert(query(s"image_info(encode_image(content, '$format')).format").values.toSet === Set[Any](format, null))
+      assert(query(s"image_info(encode_image(content, '$format')).format").values.toSet === Set[Any](
+        format,
+        null))
     }
-    val (good, poor) = (query("length(encode_image(content, 'jpeg'))"), query("length(encode_image(content, 'jpeg', 10))"))
-    assert(good.forall { case (id, size) => size == null || size.asInstanceOf[Int] > poor(id).asInstanceOf[Int] })
+    val (good, poor) =
+      (query("length(encode_image(content, 'jpeg'))"), query("length(encode_image(content, 'jpeg', 10))"))
+    assert(good.forall { case (id, size) =>
+      size == null || size.asInstanceOf[Int] > poor(id).asInstanceOf[Int]
+    })
     val written = query("encode_image(content, 'jpeg')").values.collect { case bytes: Array[Byte] => bytes }
     written.foreach { bytes =>
       val read = javax.imageio.ImageIO.read(new java.io.ByteArrayInputStream(bytes))
@@ -99,7 +106,8 @@ class PictureFunctionsSuite extends SparkFixture {
     val sizes = pictures.rdd.mapPartitions(rows => Iterator(rows.size)).collect()
     // For a batch: the log is started, the pictures are decoded, their memory is read and freed. The second count is one more.
     assert(calls === sizes.map(size => (size + 15) / 16).sum * 4L + 2)
-    assert(spark.sql("SELECT encode_image(resize_image(content, 8, 8), 'png') IS NULL FROM VALUES (X'00'), (NULL) t(content)")
+    assert(spark.sql(
+      "SELECT encode_image(resize_image(content, 8, 8), 'png') IS NULL FROM VALUES (X'00'), (NULL) t(content)")
       .collect().forall(_.getBoolean(0)))
     val twice = spark.sql("SELECT a.id FROM files a JOIN files b ON a.id = b.id AND " +
       "image_info(a.content) = image_info(b.content) AND length(concat(encode_image(a.content, 'png'), b.content)) > 0")
@@ -119,7 +127,8 @@ class PictureFunctionsSuite extends SparkFixture {
     pictures
     def said(call: String) = intercept[AnalysisException](spark.sql(s"SELECT $call FROM files")).getMessage
     assert(said("decode_image(id)").contains("must be of type binary but is actually int"))
-    assert(said("image_info(decode_image(content))").contains("must be of type binary but is actually struct"))
+    assert(
+      said("image_info(decode_image(content))").contains("must be of type binary but is actually struct"))
     assert(said("resize_image(content, 0, 5)").contains("height must be from 1 to 16384 but was 0"))
     assert(said("resize_image(content, id, 5)").contains("must be literals"))
     assert(said("resize_image(content, 5)").contains("it takes (image, height, width[, scaleHint])"))

@@ -85,7 +85,7 @@ case class BatchCall(children: Seq[Expression], function: BatchFunction, name: S
   @transient private lazy val single = {
     val evaluated = arguments.getOrElse(Nil)
     val kinds = evaluated.map(_.dataType)
-    (evaluated, new InternalRows.OneByOne(function.rows(kinds).get, kinds, function.outputs.map(_.dataType)))
+    (evaluated, new RowByRow(function.rows(kinds).get, kinds, function.outputs.map(_.dataType)))
   }
 
   override def eval(input: InternalRow): Any = {

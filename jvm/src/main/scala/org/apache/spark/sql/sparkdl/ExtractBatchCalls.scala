@@ -6,6 +6,8 @@ import org.apache.spark.sql.catalyst.plans.Inner
 import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.catalyst.rules.Rule
 
+import _root_.sparkdl.engine.OtherSpark
+
 /**
  * Takes calls out of operators, into a plan below that gathers rows for them: equal calls run once, calls that can be computed
  * together are one run, and what of a filter needs no call comes before it.
@@ -13,7 +15,9 @@ import org.apache.spark.sql.catalyst.rules.Rule
 object ExtractBatchCalls extends Rule[LogicalPlan] with PredicateHelper {
 
   override def apply(plan: LogicalPlan): LogicalPlan =
-    if (plan.exists(_.expressions.exists(hasCall))) trimmed(plan, Nil) else plan
+    if (plan.exists(_.expressions.exists(hasCall)))
+      OtherSpark.orElse(SessionFunctions.rowByRow)(trimmed(plan, Nil))(plan)
+    else plan
 
   /** Calls and the columns that hold their results. */
   private type Known = Seq[(BatchCall, Attribute)]

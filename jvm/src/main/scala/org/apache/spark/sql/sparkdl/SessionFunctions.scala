@@ -9,7 +9,7 @@ import org.apache.spark.sql.catalyst.util.{ArrayData, MapData}
 import org.apache.spark.sql.types._
 import org.apache.spark.unsafe.types.UTF8String
 
-import _root_.sparkdl.engine.RowExtension
+import _root_.sparkdl.engine.{OtherSpark, RowExtension}
 import _root_.sparkdl.sql.BatchFunction
 
 /** Functions of sessions. */
@@ -18,13 +18,20 @@ object SessionFunctions {
   /** Registers a function, in the place of another of this name. */
   def register(spark: SparkSession, name: String, function: BatchFunction, usage: String): Unit = {
     val session = spark.asInstanceOf[classic.SparkSession]
-    session.sessionState.functionRegistry.registerFunction(
-      FunctionIdentifier(name),
-      info(name, usage, "", "scala_udf"),
-      (arguments: Seq[Expression]) => BatchCall(arguments, function, name))
-    if (!session.experimental.extraOptimizations.contains(ExtractBatchCalls))
-      session.experimental.extraOptimizations :+= ExtractBatchCalls
+    val builder = (arguments: Seq[Expression]) => BatchCall(arguments, function, name)
+    val functions = session.sessionState.functionRegistry
+    // From Spark 4.3 on identifiers are qualified here, in a way that 4.1 does not know.
+    try functions.registerFunction(FunctionIdentifier(name), info(name, usage, "", "scala_udf"), builder)
+    catch { case _: AssertionError => functions.createOrReplaceTempFunction(name, builder, "scala_udf") }
+    gathered {
+      if (!session.experimental.extraOptimizations.contains(ExtractBatchCalls))
+        session.experimental.extraOptimizations :+= ExtractBatchCalls
+    }
   }
+
+  private[sparkdl] val rowByRow = "Functions of models run row by row"
+
+  private def gathered(add: => Unit): Unit = OtherSpark.orElse(rowByRow)(add)(())
 
   /**
    * A function that is there in all sessions of these extensions.
@@ -52,7 +59,7 @@ object SessionFunctions {
       extensions.injectFunction((FunctionIdentifier(function.name), about, call(function)))
     }
     // After filters have found their place.
-    extensions.injectPreCBORule(_ => ExtractBatchCalls)
+    gathered(extensions.injectPreCBORule(_ => ExtractBatchCalls))
   }
 
   private def call(function: Named)(arguments: Seq[Expression]): Expression = {
