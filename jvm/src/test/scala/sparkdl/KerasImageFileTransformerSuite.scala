@@ -91,8 +91,11 @@ class KerasImageFileTransformerSuite extends KerasFixture {
     val frame = files(order.map(picture): _*)
     val expected = vectors(stage.transform(frame))
     assert(stage.transform(frame).collect().map(_.getString(0)) === order.map(picture).toArray)
+    // The last bits depend on how many pictures are run together, on some processors.
     for (partitions <- Seq(1, 3); batch <- Seq(1, 3, 64))
-      assert(vectors(stage.setBatchSize(batch).transform(frame.repartition(partitions))) === expected)
+      vectors(stage.setBatchSize(batch).transform(frame.repartition(partitions))).zip(expected).foreach {
+        case (found, wanted) => assertClose(found, wanted)
+      }
     assert(stage.transform(frame.limit(0)).collect().isEmpty)
     assert(stage.transform(frame.filter("id = 2").repartition(8)).count() === 1)
   }
