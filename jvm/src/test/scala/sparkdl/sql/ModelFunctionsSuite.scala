@@ -65,6 +65,15 @@ class ModelFunctionsSuite extends KerasFixture {
     assert(scores.filter(_._2 == null).keySet === bad.keySet)
   }
 
+  test("batches and partitions change nothing") {
+    for (size <- Seq(1, 3, 64); parts <- Seq(1, 4)) {
+      pictures.repartition(parts).createOrReplaceTempView("spread")
+      val call = s"dl_predict('$tiny', content, map('batchSize', '$size'))"
+      assertSame(query(s"SELECT id, $call AS out FROM spread"), scores)
+    }
+    assert(query("SELECT id, scores(content) AS out FROM pictures WHERE id < 0").isEmpty)
+  }
+
   test("best classes and features are those of the stages") {
     pictures
     ModelFunctions.register(spark, "best", tiny, Map("topK" -> "2"))
@@ -217,6 +226,9 @@ class ModelFunctionsSuite extends KerasFixture {
     val rows = "(SELECT array(1, 1, 2, 3) AS tokens, array(id, 1, 2) AS vector FROM range(5))"
     assert(spark.sql(s"SELECT dl_run('$file', tokens, vector) FROM $rows").collect() ===
       spark.sql(s"SELECT tensors(tokens, vector) FROM $rows").collect())
+    val flat = spark.sql(s"SELECT dl_run('$file', tokens, vector, map('batchSize', '2')) FROM $rows")
+    assert(flat.collect() === spark.sql(s"SELECT tensors(tokens, vector) FROM $rows").collect())
+    assert(models(flat).head.endsWith("batchSize=2"))
     val once =
       spark.sql(s"SELECT dl_predict('$tiny', content)[0], dl_predict('$tiny', content)[1] FROM pictures")
     assert(models(once).size === 1)
@@ -235,6 +247,8 @@ class ModelFunctionsSuite extends KerasFixture {
       said(s"SELECT dl_featurize('$tiny', content, 3) FROM pictures").contains("options a map of strings"))
     assert(said(s"SELECT dl_featurize('$tiny', content, map('pool', 'max')) FROM pictures")
       .contains("Unknown option pool"))
+    assert(said(
+      "SELECT dl_run('none.keras', content, map('batchSize', '2')) FROM pictures").contains("none.keras"))
     assert(said(s"SELECT dl_predict('$tiny', id) FROM pictures").contains("must be of type binary or image"))
   }
 
