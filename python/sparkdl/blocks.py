@@ -196,20 +196,20 @@ class BlockStage(TFTransformer):
 
     def mapped(self, dataset: DataFrame) -> DataFrame:
         """The rows, with the outputs."""
-        inputs, outputs = self._tensors(self._bundle(dataset.sparkSession))
+        bundle = self._bundle(dataset.sparkSession)
+        inputs, outputs = self._tensors(bundle)
         if not self.isSet(self.inputMapping):
             self._set(inputMapping={tensor.plain_name(): tensor.name for tensor in inputs})
         if not self.isSet(self.outputMapping):
             self._set(outputMapping={tensor.name: tensor.plain_name() for tensor in outputs})
         if self._operation != "mapBlocksTrimmed":
             return self.transform(dataset)
-        task, fields = self._block_task(dataset)
+        task, fields = self._block_task(dataset, bundle)
         return _run(_selected(dataset, self._inputs()), partial(_blocks.trimmed, task), fields)
 
     def reduced(self, dataset: DataFrame) -> DataFrame:
         """One row, or none where there is none."""
-        self._pair(dataset)
-        task, fields = self._block_task(dataset)
+        task, fields = self._block_task(dataset, self._pair(dataset))
         reduced = partial(_blocks.reduced, task)
         of_partitions = _run(_selected(dataset, self._inputs()), reduced, fields)
         # A row of each partition is left, so one task may take them all.
@@ -217,20 +217,21 @@ class BlockStage(TFTransformer):
 
     def aggregated(self, dataset: DataFrame, keys: list[str]) -> DataFrame:
         """One row per group."""
-        self._pair(dataset)
+        bundle = self._pair(dataset)
         for key in keys:
             columns.found(dataset.schema, key)
         columns.check_new(StructType([dataset.schema[key] for key in keys]), self._outputs())
-        task, fields = self._block_task(dataset, keys=len(keys))
+        task, fields = self._block_task(dataset, bundle, keys=len(keys))
         # Spark says where a group begins: it knows when two keys are equal.
         of_keys = [F.col(_quoted(key)) for key in keys]
         place = F.row_number().over(Window.partitionBy(*of_keys).orderBy(*of_keys))
         rows = _selected(dataset, [*keys, *self._inputs()], (place == 1).alias("begins"))
         return _run(rows, partial(_blocks.reduced, task), fields, kept=len(keys))
 
-    def _pair(self, dataset: DataFrame) -> None:
-        """Each output with the input that takes what it gave before."""
-        inputs, outputs = self._tensors(self._bundle(dataset.sparkSession))
+    def _pair(self, dataset: DataFrame) -> Bundle:
+        """Maps each output to the input that takes what it gave before; the bundle that they are of."""
+        bundle = self._bundle(dataset.sparkSession)
+        inputs, outputs = self._tensors(bundle)
         taken = {}
         for output in outputs:
             wanted = f"{output.plain_name()}_input"
@@ -244,12 +245,14 @@ class BlockStage(TFTransformer):
             _check_pair(found[0], output)
             taken[output.plain_name()] = found[0].name
         self._set(inputMapping=taken, outputMapping={tensor.name: tensor.plain_name() for tensor in outputs})
+        return bundle
 
-    def _block_task(self, dataset: DataFrame, keys: int = 0) -> tuple[_blocks.Task, list[StructField]]:
+    def _block_task(
+        self, dataset: DataFrame, bundle: Bundle, keys: int = 0
+    ) -> tuple[_blocks.Task, list[StructField]]:
         """What workers need to know, and the columns of the outputs."""
         self._check_model()
         schema = StructType([_field(dataset.schema, name) for name in self._inputs()])
-        bundle = self._bundle(dataset.sparkSession)
         plan = self._plan(schema, bundle)
         opening = self._opening(dataset.sparkSession, bundle, plan, dataset.isStreaming)
         task = _blocks.Task(opening, keys, len(schema), self.getBatchSize(), tuple(plan.kinds))

@@ -18,7 +18,7 @@ import sparkdl.params._
  * ahead of the model. Pictures are resized to `inputSize`, or to the size that the model takes. The output is flattened
  * row by row: an MLlib vector, an `array<float>`, or a picture as Spark's image struct.
  */
-final class KerasImageFileTransformer(override val uid: String)
+class KerasImageFileTransformer(override val uid: String)
     extends ModelFileTransformer
     with HasInputCol
     with HasOutputCol

@@ -16,7 +16,7 @@ import sparkdl.params.HasTensorNames
  * model's type does not hold, a null or a wrong length makes the row invalid. Models of several inputs or outputs take
  * `inputCols` and `outputCols`, in the order of `inputNames` and `outputNames`.
  */
-final class KerasTransformer(override val uid: String)
+class KerasTransformer(override val uid: String)
     extends ModelFileTransformer
     with TensorStage
     with HasInputCol
@@ -49,12 +49,12 @@ final class KerasTransformer(override val uid: String)
     requireParams(modelFile)
     if (!isSet(inputCol) && !isSet(inputCols))
       throw ErrorKind.InvalidArgument.exception(
-        "KerasTransformer needs the param inputCol or inputCols: set one of them first."
+        s"${getClass.getSimpleName} needs the param inputCol or inputCols: set one of them first."
       )
     Seq[(Param[_], Param[_])](inputCol -> inputCols, outputCol -> outputCols).foreach { case (one, several) =>
       if (isSet(one) && isSet(several))
         throw ErrorKind.InvalidArgument.exception(
-          s"KerasTransformer takes either ${one.name} or ${several.name}, but both are set: clear one of them."
+          s"${getClass.getSimpleName} takes either ${one.name} or ${several.name}, but both are set: clear one of them."
         )
     }
   }

@@ -212,6 +212,8 @@ object StageChecks {
     () => new DeepImagePredictor(),
     () => new KerasTransformer(),
     () => new KerasImageFileTransformer(),
+    () => new KerasModel(),
+    () => new KerasImageFileModel(),
     () => new TFTransformer(),
     () => new TFImageTransformer()
   )
@@ -246,19 +248,31 @@ object StageChecks {
     "channelOrder" -> "RGB",
     "preprocessing" -> "none",
     "castInputs" -> false,
-    "allowUnsafeOps" -> false
+    "allowUnsafeOps" -> false,
+    "labelCol" -> "label",
+    "predictionCol" -> "prediction",
+    "labelIndexCol" -> "labelIndex",
+    "predictionKind" -> "none",
+    "threshold" -> 0.5,
+    "labelKind" -> "number",
+    "classes" -> 0,
+    "trainingHistory" -> "[]",
+    "failure" -> ""
   )
 
-  private val ownDefaults: Map[String, Map[String, Any]] =
-    Seq(
-      "KerasTransformer",
-      "TFTransformer").map(_ -> Map[String, Any]("outputMode" -> "array", "batchSize" -> 256)).toMap
+  private val ownDefaults: Map[String, Map[String, Any]] = Map(
+    "KerasTransformer" -> Map("outputMode" -> "array", "batchSize" -> 256),
+    "TFTransformer" -> Map("outputMode" -> "array", "batchSize" -> 256),
+    "KerasModel" -> Map("batchSize" -> 256)
+  )
 
   private val outputModes: Map[String, String] = Map(
     "DeepImageFeaturizer" -> "\"vector\", \"array\"",
     "DeepImagePredictor" -> "\"vector\", \"array\"",
     "KerasTransformer" -> "\"array\", \"vector\"",
     "KerasImageFileTransformer" -> "\"vector\", \"array\", \"image\"",
+    "KerasModel" -> "\"array\", \"vector\"",
+    "KerasImageFileModel" -> "\"vector\", \"array\", \"image\"",
     "TFTransformer" -> "\"array\", \"vector\"",
     "TFImageTransformer" -> "\"vector\", \"array\", \"image\""
   )
@@ -269,6 +283,8 @@ object StageChecks {
     "DeepImagePredictor" -> Seq("inputCol", "modelName"),
     "KerasTransformer" -> Seq("modelFile"),
     "KerasImageFileTransformer" -> Seq("inputCol", "modelFile"),
+    "KerasModel" -> Seq("modelFile"),
+    "KerasImageFileModel" -> Seq("inputCol", "modelFile"),
     "TFTransformer" -> Seq("tfInputGraph", "inputMapping", "outputMapping"),
     "TFImageTransformer" -> Seq("inputCol", "graph")
   )
@@ -277,14 +293,20 @@ object StageChecks {
     "Column id must be of type binary or image (struct<origin,height,width,nChannels,mode,data>) " +
       "but was actually int."
 
+  private val tokens =
+    "Column id is of type int, but the input tokens of the model functional_1 takes numbers of shape [4] and type int32: " +
+      "give an array of numbers."
+
+  private val uri = "Column id must be of type string (the URI of a picture file) but was actually int."
+
   /** What a stage says of the column `id`, an int, as its input. */
   private val wrongType: Map[String, String] = Map(
     "DeepImageFeaturizer" -> pictures,
     "DeepImagePredictor" -> pictures,
-    "KerasTransformer" -> ("Column id is of type int, but the input tokens of the model functional_1 takes numbers of " +
-      "shape [4] and type int32: give an array of numbers."),
-    "KerasImageFileTransformer" ->
-      "Column id must be of type string (the URI of a picture file) but was actually int.",
+    "KerasTransformer" -> tokens,
+    "KerasModel" -> tokens,
+    "KerasImageFileTransformer" -> uri,
+    "KerasImageFileModel" -> uri,
     "TFTransformer" -> ("Column id is of type int, but the input x of the graph saved2 takes numbers of shape [3] and " +
       "type float32: cast the column to float, or set castInputs."),
     "TFImageTransformer" -> pictures
@@ -339,7 +361,16 @@ object StageChecks {
     "inputTensor" -> "x",
     "outputMapping" -> Map("y" -> "b"),
     "outputTensor" -> "y",
-    "tfInputGraph" -> "/models/mine.sparkdl"
+    "tfInputGraph" -> "/models/mine.sparkdl",
+    "labelCol" -> "species",
+    "predictionCol" -> "best",
+    "labelIndexCol" -> "index",
+    "predictionKind" -> "class",
+    "threshold" -> 0.25,
+    "labelKind" -> "text",
+    "classes" -> 3,
+    "trainingHistory" -> "[{}]",
+    "failure" -> "it failed"
   )
 
   private val refused: Seq[(String, Any, String)] = Seq(
@@ -370,6 +401,14 @@ object StageChecks {
       Array(0, 3),
       "inputSize must be two numbers of at least 1, height and width, but was [0, 3]."
     ),
+    ("labelIndexCol", "", "labelIndexCol must not be empty."),
+    (
+      "predictionKind",
+      "best",
+      "predictionKind must be one of \"class\", \"binary\", \"value\", \"none\", \"failed\" but was \"best\"."
+    ),
+    ("labelKind", "int", "labelKind must be one of \"number\", \"vector\", \"text\" but was \"int\"."),
+    ("classes", -1, "classes must be at least 0 but was -1."),
     ("channelOrder", "rgb", "channelOrder must be one of \"RGB\", \"BGR\", \"L\" but was \"rgb\"."),
     (
       "preprocessing",
