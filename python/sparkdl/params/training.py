@@ -1,0 +1,350 @@
+"""How Keras trains: what its `compile` and `fit` are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from sparkdl.exceptions import SparkDLValueError
+from sparkdl.params.checks import at_least, choice, not_empty
+
+P = TypeVar("P", bound=Params)
+
+FIT_PARAMS = (
+    "batch_size",
+    "class_weight",
+    "epochs",
+    "shuffle",
+    "steps_per_epoch",
+    "validation_batch_size",
+    "validation_freq",
+    "validation_split",
+    "verbose",
+)
+"""What kerasFitParams may hold."""
+_INSTEAD = {
+    "callbacks": "set kerasCallbacks",
+    "sample_weight": "set weightCol",
+    "validation_data": "set validationFraction",
+    "x": "the rows of the DataFrame are trained on",
+    "y": "labels are those of labelCol",
+}
+
+
+def _fit_params(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SparkDLValueError(f"kerasFitParams must be a dict of params of Keras' fit but was {value!r}.")
+    for name in value:
+        if name not in FIT_PARAMS:
+            instead = _INSTEAD.get(name, f"it takes {', '.join(FIT_PARAMS)}")
+            raise SparkDLValueError(f"kerasFitParams does not take {name}: {instead}.")
+    if isinstance(value.get("class_weight"), dict):
+        return {**value, "class_weight": class_weights(value["class_weight"])}
+    return dict(value)
+
+
+def class_weights(value: Any) -> Any:
+    """A dict of class to weight, whole numbers as such whether JSON made texts of them or not."""
+    if value == "balanced":
+        return value
+    if not isinstance(value, dict) or not value:
+        raise SparkDLValueError(
+            f'classWeights must be a dict of class to weight, or "balanced", but was {value!r}.'
+        )
+    weights = dict[Any, float]()
+    for key, weight in value.items():
+        weight = TypeConverters.toFloat(weight)
+        if not weight >= 0:
+            raise SparkDLValueError(f"classWeights must be at least 0, but that of {key} is {weight}.")
+        weights[str(key)] = weight
+    return weights
+
+
+def _early_stopping(value: Any) -> Any:
+    options = {"patience": value} if not isinstance(value, dict) else dict(value)
+    for name in options:
+        if name not in ("patience", "monitor", "min_delta", "mode", "baseline", "start_from_epoch"):
+            raise SparkDLValueError(
+                f"earlyStopping does not take {name}: it takes patience, monitor, min_delta, mode, baseline "
+                "and start_from_epoch, as Keras' EarlyStopping."
+            )
+    if "patience" not in options:
+        raise SparkDLValueError("earlyStopping needs patience: epochs without improvement (at least 0).")
+    options["patience"] = at_least("The patience of earlyStopping", 0)(options["patience"])
+    return options
+
+
+def _importable(param: str) -> Callable[[Any], dict[str, str]]:
+    def convert(value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise SparkDLValueError(
+                f'{param} must be a dict of name to importable name ("package.module.Class") but was '
+                f"{value!r}."
+            )
+        for name, place in value.items():
+            if not isinstance(place, str) or not re.fullmatch(r"[A-Za-z_]\w*([.:][A-Za-z_]\w*)+", place):
+                raise SparkDLValueError(
+                    f"{param} holds importable names alone (package.module.Class), but {name} is {place!r}."
+                )
+        return dict(value)
+
+    return convert
+
+
+def positive(param: str) -> Callable[[Any], float]:
+    """Numbers above 0."""
+
+    def convert(value: Any) -> float:
+        number = TypeConverters.toFloat(value)
+        if not 0 < number < float("inf"):
+            raise SparkDLValueError(f"{param} must be above 0 but was {number}.")
+        return number
+
+    return convert
+
+
+def _fraction(value: Any) -> float:
+    number = TypeConverters.toFloat(value)
+    if not 0 <= number < 1:
+        raise SparkDLValueError(f"validationFraction must be at least 0 and below 1 but was {number}.")
+    return number
+
+
+class HasCompile(Params):
+    """What Keras' `compile` is told, and which layers train."""
+
+    kerasOptimizer: Param[str] = Param(
+        Params._dummy(), "kerasOptimizer", "Keras optimizer, by its name", not_empty("kerasOptimizer")
+    )
+    kerasLoss: Param[str] = Param(
+        Params._dummy(),
+        "kerasLoss",
+        "Keras loss, by its name; when unset, that with which the model in modelFile was compiled",
+        not_empty("kerasLoss"),
+    )
+    kerasMetrics: Param[list[str]] = Param(
+        Params._dummy(),
+        "kerasMetrics",
+        "Keras metrics, by their names, that the history has beside the loss",
+        TypeConverters.toListString,
+    )
+    learningRate: Param[float] = Param(
+        Params._dummy(),
+        "learningRate",
+        "learning rate of the optimizer (above 0); the optimizer's own when unset",
+        positive("learningRate"),
+    )
+    trainableLayers: Param[list[str]] = Param(
+        Params._dummy(),
+        "trainableLayers",
+        "names of the layers that train, those of nested models too; a nested model's name stands for all "
+        "its layers. All others keep their weights. When unset, the layers that are trainable as saved",
+        TypeConverters.toListString,
+    )
+    customObjects: Param[dict[str, str]] = Param(
+        Params._dummy(),
+        "customObjects",
+        "Keras name to the importable name (package.module.Class) of layers, losses, metrics and optimizers "
+        "of your own; they are trusted and run",
+        _importable("customObjects"),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setDefault(kerasOptimizer="adam", kerasMetrics=[], customObjects={})
+
+    def getKerasOptimizer(self) -> str:
+        """The name of the Keras optimizer."""
+        return self.getOrDefault(self.kerasOptimizer)
+
+    def setKerasOptimizer(self: P, value: str) -> P:
+        """Sets the Keras optimizer by its name, as `"adam"`."""
+        return self._set(kerasOptimizer=value)
+
+    def getKerasLoss(self) -> str:
+        """The name of the Keras loss."""
+        return self.getOrDefault(self.kerasLoss)
+
+    def setKerasLoss(self: P, value: str) -> P:
+        """Sets the Keras loss by its name, as `"categorical_crossentropy"`."""
+        return self._set(kerasLoss=value)
+
+    def getKerasMetrics(self) -> list[str]:
+        """The names of the Keras metrics."""
+        return self.getOrDefault(self.kerasMetrics)
+
+    def setKerasMetrics(self: P, value: list[str]) -> P:
+        """Sets the Keras metrics by their names, as `["accuracy"]`."""
+        return self._set(kerasMetrics=value)
+
+    def getLearningRate(self) -> float:
+        """The learning rate of the optimizer."""
+        return self.getOrDefault(self.learningRate)
+
+    def setLearningRate(self: P, value: float) -> P:
+        """Sets the learning rate of the optimizer, above 0."""
+        return self._set(learningRate=value)
+
+    def getTrainableLayers(self) -> list[str]:
+        """The names of the layers that train."""
+        return self.getOrDefault(self.trainableLayers)
+
+    def setTrainableLayers(self: P, value: list[str]) -> P:
+        """Sets the layers that train, by their names; all others keep their weights bit by bit."""
+        return self._set(trainableLayers=value)
+
+    def getCustomObjects(self) -> dict[str, str]:
+        """Keras name to importable name."""
+        return self.getOrDefault(self.customObjects)
+
+    def setCustomObjects(self: P, value: dict[str, str]) -> P:
+        """Sets where objects of your own are imported from: `{"Swirl": "mypackage.layers.Swirl"}`."""
+        return self._set(customObjects=value)
+
+
+class HasTraining(Params):
+    """What Keras' `fit` is told. A param here that is set wins over its kin in kerasFitParams."""
+
+    kerasFitParams: Param[dict[str, Any]] = Param(
+        Params._dummy(),
+        "kerasFitParams",
+        f"params of Keras' fit, by their names: {', '.join(FIT_PARAMS)}. epochs, batchSize, classWeights "
+        "and validationFraction win over them where they are set",
+        _fit_params,
+    )
+    epochs: Param[int] = Param(
+        Params._dummy(), "epochs", "how often the rows are gone through (at least 1)", at_least("epochs", 1)
+    )
+    batchSize: Param[int] = Param(
+        Params._dummy(), "batchSize", "rows of a training step (at least 1)", at_least("batchSize", 1)
+    )
+    validationFraction: Param[float] = Param(
+        Params._dummy(),
+        "validationFraction",
+        "share of the rows that validates and is not trained on (at least 0, below 1), chosen by what is in "
+        "them and the seed: equal inputs fall on the same side",
+        _fraction,
+    )
+    earlyStopping: Param[Any] = Param(
+        Params._dummy(),
+        "earlyStopping",
+        "epochs without improvement after which training stops, or the arguments of Keras' EarlyStopping as "
+        "a dict; the weights of the best epoch are restored",
+        _early_stopping,
+    )
+    classWeights: Param[Any] = Param(
+        Params._dummy(),
+        "classWeights",
+        'class (its index, or its label) to the weight of its rows in the loss; or "balanced": each class '
+        "weighs the same in all",
+        class_weights,
+    )
+    kerasCallbacks: Param[list[str]] = Param(
+        Params._dummy(),
+        "kerasCallbacks",
+        "Keras callbacks, by name (of Keras' own) or importable name (package.module.Name); each is called "
+        "without arguments where training starts and gives the callback",
+        TypeConverters.toListString,
+    )
+    seed: Param[int] = Param(
+        Params._dummy(),
+        "seed",
+        "seed of everything random in training (0 to 2^31 - 1); with it training is repeatable",
+        at_least("seed", 0),
+    )
+    handleInvalid: Param[str] = Param(
+        Params._dummy(),
+        "handleInvalid",
+        'what becomes of a row without a usable input, label or weight: "skip" (left out, with a warning '
+        'that counts them) or "error" (naming the first)',
+        choice("handleInvalid", ("skip", "error")),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setDefault(
+            kerasFitParams={"verbose": 1},
+            epochs=1,
+            batchSize=32,
+            validationFraction=0.0,
+            kerasCallbacks=[],
+            handleInvalid="skip",
+        )
+
+    def getKerasFitParams(self) -> dict[str, Any]:
+        """Params of Keras' fit."""
+        return self.getOrDefault(self.kerasFitParams)
+
+    def setKerasFitParams(self: P, value: dict[str, Any]) -> P:
+        """Sets params of Keras' fit, as `{"epochs": 5, "verbose": 0}`."""
+        return self._set(kerasFitParams=value)
+
+    def getEpochs(self) -> int:
+        """How often the rows are gone through."""
+        return self.getOrDefault(self.epochs)
+
+    def setEpochs(self: P, value: int) -> P:
+        """Sets how often the rows are gone through, from 1 on."""
+        return self._set(epochs=value)
+
+    def getBatchSize(self) -> int:
+        """The rows of a training step."""
+        return self.getOrDefault(self.batchSize)
+
+    def setBatchSize(self: P, value: int) -> P:
+        """Sets the rows of a training step, from 1 on."""
+        return self._set(batchSize=value)
+
+    def getValidationFraction(self) -> float:
+        """The share of the rows that validates."""
+        return self.getOrDefault(self.validationFraction)
+
+    def setValidationFraction(self: P, value: float) -> P:
+        """Sets the share of the rows that validates: at least 0, below 1."""
+        return self._set(validationFraction=value)
+
+    def getEarlyStopping(self) -> Any:
+        """The arguments of Keras' EarlyStopping."""
+        return self.getOrDefault(self.earlyStopping)
+
+    def setEarlyStopping(self: P, value: Any) -> P:
+        """Sets the epochs without improvement after which training stops, or a dict: `{"patience": 3}`."""
+        return self._set(earlyStopping=value)
+
+    def getClassWeights(self) -> Any:
+        """Class to weight, or `"balanced"`."""
+        return self.getOrDefault(self.classWeights)
+
+    def setClassWeights(self: P, value: Any) -> P:
+        """Sets class to weight, as `{0: 1.0, 1: 5.0}` or `{"rose": 2.0}`, or `"balanced"`."""
+        return self._set(classWeights=value)
+
+    def getKerasCallbacks(self) -> list[str]:
+        """The importable names of the callbacks."""
+        return self.getOrDefault(self.kerasCallbacks)
+
+    def setKerasCallbacks(self: P, value: list[str]) -> P:
+        """Sets callbacks by importable name, as `["mypackage.callbacks.Logger"]`."""
+        return self._set(kerasCallbacks=value)
+
+    def getSeed(self) -> int:
+        """The seed of everything random in training."""
+        return self.getOrDefault(self.seed)
+
+    def setSeed(self: P, value: int) -> P:
+        """Sets the seed of everything random in training."""
+        return self._set(seed=value)
+
+    def getHandleInvalid(self) -> str:
+        """`"skip"` or `"error"`."""
+        return self.getOrDefault(self.handleInvalid)
+
+    def setHandleInvalid(self: P, value: str) -> P:
+        """Sets what becomes of a row without a usable input, label or weight; the fitted model does so too.
+
+        `"skip"`: the row is left out; `"error"`: training stops, naming it.
+        """
+        return self._set(handleInvalid=value)
