@@ -99,9 +99,7 @@ class PipelineLoader:
 _PIPELINES: dict[str, Any] = {"Pipeline": Pipeline, "PipelineModel": PipelineModel}
 
 
-def _write_bundle(
-    spark: SparkSession, file: Path, digest: str, path: str, suffix: str = ".sparkdl"
-) -> None:
+def _write_bundle(spark: SparkSession, file: Path, digest: str, path: str, suffix: str = ".sparkdl") -> None:
     """Writes a bundle as rows of Parquet, in a task: so it passes through no message of any size."""
     name = _shipping.ship(spark, file, digest, suffix)
     rows = spark.range(0, 1, 1, 1).mapInArrow(partial(_chunks, name), "chunk int, bytes binary")

@@ -215,7 +215,7 @@ def _loss(model: Any) -> tuple[str, bool]:
 
 def _tensor(tensor: Any) -> dict[str, Any]:
     """As the manifest of a bundle has inputs and outputs."""
-    return {"name": tensor.name, "dtype": str(tensor.dtype), "shape": list(tensor.shape[1:])}
+    return {"name": tensor.name, "tensor": "", "dtype": str(tensor.dtype), "shape": list(tensor.shape[1:])}
 
 
 def _first_line(error: Exception) -> str:

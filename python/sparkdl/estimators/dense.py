@@ -74,4 +74,5 @@ def _vector(value: Any, size: int, dtype: str) -> npt.NDArray[Any]:
         found[value["indices"].values.to_numpy(zero_copy_only=False)] = numbers
     if len(found) != size:
         raise _Unfit(f"it has {len(found)} numbers where the model takes {size}")
-    return found.astype(dtype)
+    converted: npt.NDArray[Any] = found.astype(dtype)
+    return converted

@@ -47,9 +47,7 @@ class Rows:
     def batch(self, chosen: Numbers) -> tuple[Any, ...]:
         """What Keras trains on at once."""
         places = self.place[chosen]
-        inputs = [
-            _floats(file[places], table) for file, table in zip(self.inputs, self.tables, strict=True)
-        ]
+        inputs = [_floats(file[places], table) for file, table in zip(self.inputs, self.tables, strict=True)]
         x = inputs[0] if len(inputs) == 1 else tuple(inputs)
         labels = self.labels[chosen]
         return (x, labels) if self.weights is None else (x, labels, self.weights[chosen])
@@ -168,9 +166,10 @@ def _table(spec: dict[str, Any]) -> Numbers | None:
     if spec["dtype"] != "uint8" or "normalization" not in spec:
         return None
     channels, order, name = spec["shape"][-1], spec["channelOrder"], spec["normalization"]
-    levels = np.repeat(np.arange(256, dtype=np.float32)[:, None], channels, 1)
+    levels: Numbers = np.repeat(np.arange(256, dtype=np.float32)[:, None], channels, 1)
     if name == "tf":
-        return levels / np.float32(127.5) - np.float32(1)
+        scaled: Numbers = levels / np.float32(127.5) - np.float32(1)
+        return scaled
     colours = [np.array(values, np.float32) for values in (_CAFFE_MEAN, _TORCH_MEAN, _TORCH_DEVIATION)]
     caffe, mean, deviation = colours if order == "RGB" else [values[::-1] for values in colours]
     if name == "caffe":

@@ -41,7 +41,7 @@ def found(model_file: Any, spark: SparkSession, expected_sha256: str) -> KerasFi
     if params.is_keras_model(model_file):
         if expected_sha256:
             raise SparkDLValueError(
-                "expectedSha256 is of a file, but modelFile is a live keras.Model: leave expectedSha256 unset."
+                "expectedSha256 is of a file, but modelFile is a live keras.Model: clear expectedSha256."
             )
         return _of_live(model_file, cache_folder(spark))
     if not model_file.endswith(_SUFFIXES):
@@ -83,9 +83,7 @@ class EstimatorWriter(persistence.StageWriter):
         spark, values, extra = self.sparkSession, self._estimator._plain_values(), None
         if self._estimator.isSet(self._estimator.modelFile):
             file = self._estimator._file(spark)
-            persistence._write_bundle(
-                spark, file.path, file.digest, os.path.join(path, "model"), file.suffix
-            )
+            persistence._write_bundle(spark, file.path, file.digest, os.path.join(path, "model"), file.suffix)
             extra = {"kerasFile": file.digest, "kerasSuffix": file.suffix}
             values["modelFile"] = file.name if file.name.endswith(_SUFFIXES) else str(file.path)
         DefaultParamsWriter.saveMetadata(self._estimator, path, spark, extraMetadata=extra, paramMap=values)

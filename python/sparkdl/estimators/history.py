@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from importlib import import_module
 from typing import Any
 
 from sparkdl.exceptions import SparkDLError
@@ -32,9 +33,9 @@ class History(list[dict[str, Any]]):
         return f"<table><tr>{head}</tr>{rows}</table>"
 
     def plot(self, path: str | None = None) -> Any:
-        """A matplotlib figure of loss and metrics by epoch, also written to `path` (PNG) where it is given."""
+        """A matplotlib figure of loss and metrics by epoch, also written to `path` as PNG where it is given."""
         try:
-            from matplotlib.figure import Figure
+            figure_class = import_module("matplotlib.figure").Figure
         except ImportError as error:
             raise SparkDLError(
                 "plotHistory needs matplotlib in the Python of the driver: pip install matplotlib.",
@@ -42,7 +43,7 @@ class History(list[dict[str, Any]]):
             ) from error
         names = [name for name in self.columns() if name not in ("epoch", "seconds")]
         own = [name for name in names if not name.startswith("val_")]
-        figure = Figure(figsize=(4.5 * max(1, len(own)), 3.2), layout="constrained")
+        figure = figure_class(figsize=(4.5 * max(1, len(own)), 3.2), layout="constrained")
         axes: Any = figure.subplots(1, max(1, len(own)), squeeze=False)[0]
         for axis, name in zip(axes, own, strict=False):
             for drawn, label in ((name, "training"), (f"val_{name}", "validation")):

@@ -120,7 +120,9 @@ class KerasFit(
         """The rows that a trial wants of a DataFrame."""
 
     @abstractmethod
-    def _select(self, dataset: DataFrame, data: Data, found: labels.Labels, folder: str, slots: int) -> Selected:
+    def _select(
+        self, dataset: DataFrame, data: Data, found: labels.Labels, folder: str, slots: int
+    ) -> Selected:
         """Makes them of it."""
 
     def _plain_values(self) -> dict[str, Any]:
@@ -194,13 +196,14 @@ class KerasFit(
 
     def _fitted(self) -> FittedModel:
         """The fitted model's stage, with the params that are set here and that it has."""
-        model = self._model_class()
+        model: FittedModel = self._model_class()
         model._resetUid(self.uid.replace(type(self).__name__, self._model_class.__name__))
         for param in self.params:
             known = model.hasParam(param.name) and param.name not in self._of_the_estimator
             if known and self.isDefined(param):
                 model._set(**{param.name: self.getOrDefault(param)})
-        return model._set(modelFile="model.keras") if not model.isSet(model.modelFile) else model
+        model._set(modelFile="model.keras")  # Until there is one.
+        return model
 
     def _verbose(self) -> bool:
         return self.getKerasFitParams().get("verbose", 1) not in (0, "0")

@@ -148,9 +148,7 @@ class KerasImageFileEstimator(
         if self.isSet(self.inputSize):
             height, width = self.getInputSize()
         if height is None or width is None:
-            raise SparkDLValueError(
-                f"The model {facts['name']} takes pictures of any size: set inputSize, for they train together."
-            )
+            raise SparkDLValueError(f"The model {facts['name']} takes pictures of any size: set inputSize.")
         shape = (int(height), int(width), int(channels))
         order = str(plan.options.get("channelOrder", "RGB"))
         normalization = str(plan.options.get("normalization", "none"))

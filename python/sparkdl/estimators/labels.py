@@ -127,9 +127,10 @@ def resolved(dataset: DataFrame, field: StructField, kind: str, facts: dict[str,
     classes = 2 if size == 1 else size
     if kind == "number":
         number = column.cast("double")
-        least, most, broken = dataset.select(
+        extremes: Any = dataset.select(
             F.min(number), F.max(number), F.sum(F.when(number != F.floor(number), 1).otherwise(0))
-        ).first() or (None, None, 0)
+        ).first()
+        least, most, broken = extremes
         if size == 1 and not isinstance(found, _WHOLE) and (least or 0) >= 0 and (most or 0) <= 1:
             return Labels("number")
         if broken:
@@ -142,18 +143,18 @@ def resolved(dataset: DataFrame, field: StructField, kind: str, facts: dict[str,
         if not isinstance(found, _WHOLE):
             raise SparkDLValueError(
                 f"Column {field.name} has labels from {least:g} to {most:g}, but the model {facts['name']} "
-                f"tells {classes} classes: give indexes from 0 to {classes - 1}, or whole numbers or strings, "
-                "which are indexed."
+                f"tells {classes} classes: give indexes from 0 to {classes - 1}, or whole numbers or "
+                "strings, which are indexed."
             )
     distinct = dataset.select(column.alias("label")).where(column.isNotNull()).distinct()
-    labels = sorted(row["label"] for row in distinct.limit(classes + 1).collect())
-    if len(labels) > classes:
+    found_labels: list[Any] = sorted(row["label"] for row in distinct.limit(classes + 1).collect())
+    if len(found_labels) > classes:
         raise SparkDLValueError(
             f"Column {field.name} has more different labels than the {classes} classes that the model "
-            f"{facts['name']} tells, as {', '.join(map(str, labels[:5]))}: give a model with one output a "
-            "label."
+            f"{facts['name']} tells, as {', '.join(map(str, found_labels[:5]))}: give a model with one output "
+            "a label."
         )
-    return Labels("text", tuple(map(str, labels)))
+    return Labels("text", tuple(map(str, found_labels)))
 
 
 def _names(field: StructField, classes: int) -> tuple[str, ...]:
@@ -165,7 +166,8 @@ def _names(field: StructField, classes: int) -> tuple[str, ...]:
 def _check_sizes(dataset: DataFrame, field: StructField, size: int) -> None:
     length = F.size(as_array(F.col(quoted(field.name)), field.dataType))
     lengths = F.when(F.col(quoted(field.name)).isNotNull(), length)
-    least, most = dataset.select(F.min(lengths), F.max(lengths)).first() or (None, None)
+    extremes: Any = dataset.select(F.min(lengths), F.max(lengths)).first()
+    least, most = extremes
     if least is not None and (least, most) != (size, size):
         raise SparkDLValueError(
             f"Column {field.name} has labels of {least} {f'to {most} ' if most != least else ''}numbers, but "
@@ -194,12 +196,10 @@ def weights_by_index(weights: Any, labels: Labels) -> Any:
     if not isinstance(weights, dict):
         return weights
     by_index = dict[str, float]()
-    for key, weight in weights.items():
-        if key in labels.names:
-            key = str(labels.names.index(key))
+    for given, weight in weights.items():
+        key = str(labels.names.index(given)) if given in labels.names else given
         if not key.isdigit():
             known = f": they are {', '.join(labels.names)}" if labels.names else ", which are indexes from 0"
             raise SparkDLValueError(f"classWeights has {key}, which is none of the labels{known}.")
         by_index[key] = weight
     return by_index
-

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyspark.ml import Model
 from pyspark.ml.functions import array_to_vector, vector_to_array
-from pyspark.ml.param.shared import HasLabelCol, HasPredictionCol
+from pyspark.ml.param.shared import HasLabelCol, HasOutputCol, HasPredictionCol
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, NumericType, StringType, StructType
@@ -15,24 +15,28 @@ from pyspark.sql.types import ArrayType, NumericType, StringType, StructType
 from sparkdl.estimators.history import History
 from sparkdl.estimators.labels import as_array, index_of, quoted
 from sparkdl.params.search import HasLabelIndexCol, HasPredictions
+from sparkdl.transformers.file_stage import FileStage
 from sparkdl.transformers.keras_image_file_transformer import KerasImageFileTransformer
 from sparkdl.transformers.keras_transformer import KerasTransformer
-from sparkdl.transformers.model_stage import ModelStage
 
 _NEVER_WINS = 1e150
 """Where numbers are predicted: its square is a double still."""
 
 
 class FittedModel(
-    Model, ModelStage, HasLabelCol, HasPredictionCol, HasLabelIndexCol, HasPredictions
-):  # type: ignore[misc]
+    Model,
+    FileStage,
+    HasOutputCol,
+    HasLabelCol,
+    HasPredictionCol,
+    HasLabelIndexCol,
+    HasPredictions,
+):
     """Adds predictionCol to the scores: the index of the best class, or the number, as double.
 
     Where a DataFrame has labelCol and it holds no indexes itself, labelIndexCol has them, so that MLlib's
     evaluators take it. Both are plain Spark expressions; streams are fine.
     """
-
-    _score_columns: list[str]
 
     def setPredictionCol(self, value: str) -> Any:
         """Sets the column of predictions (double)."""
@@ -83,7 +87,8 @@ class FittedModel(
 
     def _without_scores(self, dataset: DataFrame) -> DataFrame:
         zeros = F.array(*[F.lit(0.0)] * max(1, int(self.getOrDefault(self.classes))))
-        column = array_to_vector(zeros) if self.getOutputMode() == "vector" else zeros.cast("array<float>")
+        is_vector = self.getOrDefault("outputMode") == "vector"
+        column = array_to_vector(zeros) if is_vector else zeros.cast("array<float>")
         return dataset.withColumn(self.getOutputCol(), column)
 
     def _with_prediction(self, scored: DataFrame) -> DataFrame:

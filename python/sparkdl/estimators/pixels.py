@@ -10,7 +10,7 @@ import pyarrow as pa
 
 
 def packed(images: pa.StructArray, channels: int, order: str) -> list[bytes | None]:
-    """Decoded pictures (uint8, BGR(A) or grey, of one size) in a model's channels, 1 or 3, and their order."""
+    """Decoded pictures (uint8, BGR(A) or grey, of one size) in a model's 1 or 3 channels and their order."""
     _, heights, widths, depths, _, data = images.flatten()
     sizes = zip(heights.to_pylist(), widths.to_pylist(), depths.to_pylist(), data, strict=True)
     found = list[bytes | None]()

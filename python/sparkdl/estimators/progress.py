@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import secrets
 import socket
 import sys
 import threading
+from importlib import import_module
 from typing import Any
 
 _MOST_OF_A_LINE = 1 << 16
@@ -66,11 +68,9 @@ class Listener:
     def close(self) -> None:
         """Takes no more."""
         # Closing alone does not wake the thread that waits.
-        for call in (lambda: self._server.shutdown(socket.SHUT_RDWR), self._server.close):
-            try:
-                call()
-            except OSError:
-                pass
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
 
     def _accept(self) -> None:
         while True:
@@ -102,6 +102,4 @@ def _notebook_display() -> Any:
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None or type(shell).__name__ != "ZMQInteractiveShell":
         return None
-    from IPython.display import display
-
-    return display({"text/plain": ""}, raw=True, display_id=True)
+    return import_module("IPython.display").display({"text/plain": ""}, raw=True, display_id=True)

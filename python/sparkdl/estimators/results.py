@@ -7,9 +7,8 @@ import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from sparkdl import _cache
@@ -22,24 +21,19 @@ if TYPE_CHECKING:
 
 def read(spark: SparkSession, place: str, prepared: Prepared) -> FittedModel | None:
     """The model of a trial that was finished there; None where there is none, or not all of it."""
-    try:
-        rows = spark.read.schema(trial_task.RESULT).parquet(place).orderBy("chunk").toLocalIterator()
-        folder = _cache.made(_cache.cache_folder(spark) / "fitted")
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            parts = {suffix: Path(temporary) / f"model.{suffix}" for suffix in ("keras", "sparkdl")}
-            with ExitStack() as stack:
-                targets = {suffix: stack.enter_context(part.open("wb")) for suffix, part in parts.items()}
-                said = trial_task.result_of(rows, targets)  # type: ignore[arg-type]
-            if said is None:
-                return None
-            # Both lie under one name, so that who has the bundle finds the Keras file beside it.
-            digest = said["files"]["keras"]["sha256"]
-            for suffix in said["made"]:
-                os.replace(parts[suffix], folder / f"{digest}.{suffix}")
-    except AnalysisException as error:
-        if error.getCondition() == "PATH_NOT_FOUND":
+    rows = spark.read.schema(trial_task.RESULT).parquet(place).orderBy("chunk").toLocalIterator()
+    folder = _cache.made(_cache.cache_folder(spark) / "fitted")
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        parts = {suffix: Path(temporary) / f"model.{suffix}" for suffix in ("keras", "sparkdl")}
+        with ExitStack() as stack:
+            targets = {suffix: stack.enter_context(part.open("wb")) for suffix, part in parts.items()}
+            said = trial_task.result_of(rows, targets)  # type: ignore[arg-type]
+        if said is None:
             return None
-        raise
+        # Both lie under one name, so that who has the bundle finds the Keras file beside it.
+        digest = said["files"]["keras"]["sha256"]
+        for suffix in said["made"]:
+            os.replace(parts[suffix], folder / f"{digest}.{suffix}")
     file = folder / f"{digest}.{'sparkdl' if 'sparkdl' in said['made'] else 'keras'}"
     return _model(prepared)._set(modelFile=str(file), trainingHistory=json.dumps(said["history"]))
 

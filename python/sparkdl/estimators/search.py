@@ -21,6 +21,7 @@ from pyspark.util import inheritable_thread_target
 
 from sparkdl import _shipping
 from sparkdl.estimators import examined, labels, results, shards, trial_task, work
+from sparkdl.estimators.labels import Labels
 from sparkdl.estimators.progress import Board, Listener
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
@@ -42,7 +43,7 @@ class Prepared:
     estimator: KerasFit
     file: KerasFile
     facts: dict[str, Any]
-    labels: labels.Labels
+    labels: Labels
     selected: shards.Selected
     trial: trial_task.Trial
     key: str
@@ -81,17 +82,17 @@ class _Rows:
         self.dataset = dataset
         self.folder = folder
         self.slots = slots
-        self._labels: dict[Any, labels.Labels] = {}
+        self._labels: dict[Any, Labels] = {}
         self._selected: dict[Any, shards.Selected] = {}
 
-    def labels(self, one: KerasFit, kind: str, facts: dict[str, Any]) -> labels.Labels:
+    def labels(self, one: KerasFit, kind: str, facts: dict[str, Any]) -> Labels:
         name = one.getLabelCol()
         key = (name, kind, labels.outputs(facts), labels.is_regression(facts))
         if key not in self._labels:
             self._labels[key] = labels.resolved(self.dataset, self.dataset.schema[name], kind, facts)
         return self._labels[key]
 
-    def selected(self, one: KerasFit, data: Any, found: labels.Labels) -> shards.Selected:
+    def selected(self, one: KerasFit, data: Any, found: Labels) -> shards.Selected:
         weight = one.getWeightCol() if one.isSet(one.weightCol) else None
         key = (repr(data.key), one.getLabelCol(), weight, found)
         if key not in self._selected:
@@ -209,6 +210,9 @@ class Search(Iterator[tuple[int, Any]]):
             self._done.put((-1, SparkDLError("Another trial failed.", "Internal")))
         if self._listener is not None:
             self._listener.close()
+        if not early:  # Else tasks that are being stopped may read them still.
+            for folder in {prepared.selected.folder for prepared in self._prepared}:
+                work.delete(self._spark, folder)
 
     def _run(self, index: int) -> None:
         prepared = self._prepared[index]
@@ -231,9 +235,11 @@ class Search(Iterator[tuple[int, Any]]):
 
     def _model(self, index: int, prepared: Prepared) -> Any:
         place = f"{self._folder}/trials/{prepared.key}"
-        if self._resumes and (known := results.read(self._spark, place, prepared)) is not None:
-            self._say(index, "was done before")
-            return known
+        if self._resumes:
+            shards.make_folder(self._spark, place, trial_task.RESULT)
+            if (known := results.read(self._spark, place, prepared)) is not None:
+                self._say(index, "was done before")
+                return known
         if not self._resumes:
             place = f"{place}-{uuid.uuid4().hex}"
         progress = self._listener.place(index) if self._listener is not None else None

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -69,6 +68,8 @@ class Selected:
     count: int
     digest: str
     """Of what is in them."""
+    folder: str
+    """What of the working folder is of no use when the search is over."""
     invalid: int
     reason: str
     """Of the first that is invalid."""
@@ -121,10 +122,7 @@ def _decoded(pictures: Pictures, batches: Iterator[pa.RecordBatch]) -> Iterator[
             threads = str(_engine.threads(pictures.threads))
             one = pa.RecordBatch.from_arrays([piece.inputs[0]], ["picture"])
             images, errors = _engine.decode_images(one, [*pictures.options, ("threads", threads)]).columns
-            reasons = [
-                known or why if file else known or why
-                for known, why, file in zip(reasons, errors.to_pylist(), images.is_valid(), strict=True)
-            ]
+            reasons = [known or why for known, why in zip(reasons, errors.to_pylist(), strict=True)]
             found = pixels.packed(images, pictures.shape[2], pictures.order)
         uris = piece.rows.column(0).to_pylist()
         named = [f"{uri}: {why}" if why else None for uri, why in zip(uris, reasons, strict=True)]
@@ -178,15 +176,12 @@ def select_pictures(
 ) -> Selected:
     """The rows of `dataset` (uri, label, weight) with their pictures; decodes those that are not there."""
     spark, place = dataset.sparkSession, f"{folder}/pictures/{pictures.digest()}"
-    rows = _written(
-        dataset.mapInArrow(partial(keys, pictures), _ROWS.format(label=label_type)),
-        f"{folder}/rows/{uuid.uuid4().hex}",
-        {},
-    )
+    own = f"{folder}/rows/{uuid.uuid4().hex}"
+    rows = _written(dataset.mapInArrow(partial(keys, pictures), _ROWS.format(label=label_type)), own, {})
     usable = rows.where("reason is null and label is not null and weight is not null")
     wanted = usable.groupBy("key").agg(F.min("uri").alias("uri"))
-    known = _pictures(spark, place)
-    missing = wanted if known is None else wanted.join(known.select("key"), "key", "left_anti")
+    make_folder(spark, place, _PICTURES)
+    missing = wanted.join(_pictures(spark, place).select("key"), "key", "left_anti")
     if count := missing.count():
         spread = missing.select("uri", "key").repartition(max(slots, math.ceil(count / _PICTURES_A_TASK)))
         rows_a_group = max(1, _ROW_GROUP // (math.prod(pictures.shape) * np.dtype(pictures.dtype).itemsize))
@@ -197,13 +192,10 @@ def select_pictures(
         )
         logging.getLogger("sparkdl").info("%d pictures were decoded into %s.", count, place)
     found = _pictures(spark, place)
-    assert found is not None or not count
-    if found is None:
-        found = spark.createDataFrame([], _PICTURES)
     reasons = found.groupBy("key").agg(F.first("reason").alias("why"))
     checked = rows.join(reasons, "key", "left").withColumn("reason", F.coalesce("reason", "why")).drop("why")
     joined = rows.where("reason is null").join(found.where("reason is null").drop("reason"), "key")
-    return _selected(checked, joined.withColumnRenamed("pixels", "x0"))
+    return _selected(checked, joined.withColumnRenamed("pixels", "x0"), own)
 
 
 def select_numbers(
@@ -214,17 +206,19 @@ def select_numbers(
     label_type: str,
 ) -> Selected:
     """The rows of `dataset` (label, weight, inputs) with the inputs' bytes."""
+    own = f"{folder}/rows/{uuid.uuid4().hex}"
     columns = "".join(f", x{n} binary" for n in range(len(shapes)))
-    size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in zip(shapes, dtypes, strict=True))
+    each = zip(shapes, dtypes, strict=True)
+    size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in each)
     rows = _written(
         dataset.mapInArrow(partial(numbers, shapes, dtypes), _ROWS.format(label=label_type) + columns),
-        f"{folder}/rows/{uuid.uuid4().hex}",
+        own,
         _row_groups(max(1, _ROW_GROUP // max(1, size))),
     )
-    return _selected(rows, rows.where("reason is null"))
+    return _selected(rows, rows.where("reason is null"), own)
 
 
-def _selected(checked: DataFrame, joined: DataFrame) -> Selected:
+def _selected(checked: DataFrame, joined: DataFrame, folder: str) -> Selected:
     why = F.coalesce(
         F.col("reason"),
         F.when(F.col("label").isNull(), F.concat(F.coalesce("uri", F.lit("a row")), F.lit(": no label"))),
@@ -247,6 +241,7 @@ def _selected(checked: DataFrame, joined: DataFrame) -> Selected:
         rows=usable.drop("uri", "reason"),
         count=row["count"],
         digest=f"{row['count']}/{row['sum']}",
+        folder=folder,
         invalid=row["invalid"],
         reason=row["reason"] or "",
     )
@@ -285,13 +280,11 @@ def _row_groups(rows: int) -> dict[str, str]:
     return {"parquet.block.row.count.limit": str(rows), "compression": "uncompressed"}
 
 
-def _pictures(spark: SparkSession, place: str) -> DataFrame | None:
+def _pictures(spark: SparkSession, place: str) -> DataFrame:
     """Those that are there. Each fit adds a folder, so that fits at the same time do not meet."""
-    try:
-        found = spark.read.schema(_PICTURES).parquet(f"{place}/*")
-        found.schema  # noqa: B018 - asks the server of Spark Connect, which looks only now
-        return found
-    except AnalysisException as error:
-        if error.getCondition() == "PATH_NOT_FOUND":
-            return None
-        raise
+    return spark.read.schema(_PICTURES).option("recursiveFileLookup", "true").parquet(place)
+
+
+def make_folder(spark: SparkSession, place: str, schema: str) -> None:
+    """A folder of no rows where there is none: looking for what is not there makes Spark complain."""
+    spark.createDataFrame([], schema).write.mode("ignore").parquet(place)

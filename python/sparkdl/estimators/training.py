@@ -30,7 +30,8 @@ def trained(request: dict[str, Any], send: Send) -> tuple[Any, list[dict[str, An
     training, validation = feeding.split(rows, spec["validationFraction"], seed)
     if not len(training.place):
         raise SparkDLError("There are no rows to train on: validationFraction left none.", "InvalidArgument")
-    shuffle_seed = spec["seed"] if spec["seed"] is not None else int(np.random.default_rng().integers(1 << 31))
+    any_seed = int(np.random.default_rng().integers(1 << 31))
+    shuffle_seed = spec["seed"] if spec["seed"] is not None else any_seed
     history = _history(spec["epochs"], send)
     done = [history, _finite(), *_early_stopping(spec, validation), *compiling.callbacks(spec["callbacks"])]
     more = {} if validation is None else {"validation_freq": spec["validationFreq"]}

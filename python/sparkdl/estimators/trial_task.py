@@ -85,7 +85,8 @@ def _spool(batches: Iterator[pa.RecordBatch], files: list[IO[bytes]], rows: IO[b
                 file.write(value.as_buffer())
     if not columns["row"]:
         raise SparkDLError("The rows to train on are gone: were files of workDir removed?", "Io")
-    np.savez(rows, **{name: np.concatenate(parts) for name, parts in columns.items()})
+    whole: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
+    np.savez(rows, **whole)
     for file in (*files, rows):
         file.flush()
 
@@ -223,8 +224,8 @@ def _failed(trial: Trial, said: dict[str, Any]) -> SparkDLError:
 
 
 def _unnamed() -> IO[bytes]:
-    folders = [folder for folder in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if os.path.isdir(folder)]
-    return tempfile.TemporaryFile(dir=folders[0] if folders else None)
+    local = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")
+    return tempfile.TemporaryFile(dir=next(filter(os.path.isdir, local), None))
 
 
 def _path(file: IO[bytes]) -> str:

@@ -55,8 +55,8 @@ def class_weights(value: Any) -> Any:
             f'classWeights must be a dict of class to weight, or "balanced", but was {value!r}.'
         )
     weights = dict[Any, float]()
-    for key, weight in value.items():
-        weight = TypeConverters.toFloat(weight)
+    for key, given in value.items():
+        weight = TypeConverters.toFloat(given)
         if not weight >= 0:
             raise SparkDLValueError(f"classWeights must be at least 0, but that of {key} is {weight}.")
         weights[str(key)] = weight
