@@ -120,29 +120,29 @@ def class_factors(classes: Numbers, weights: Any, outputs: int) -> Numbers:
     return chosen
 
 
-def dataset(rows: Rows, batch_size: int, shuffle_seed: int | None) -> Any:
-    """A `keras.utils.PyDataset`, in another order each epoch where there is a seed for it."""
+def dataset(rows: Rows, batch_size: int, shuffle_seed: int | None) -> tuple[Any, Any]:
+    """A `keras.utils.PyDataset`, and the callback that gives it another order each epoch where there is a
+    seed for it.
+    """
+    count = len(rows.place)
 
     class Batches(keras().utils.PyDataset):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self._epoch = 0
-            self._order = self._new_order()
+        order = epoch_order(count, shuffle_seed, 0)
 
         def __len__(self) -> int:
-            return math.ceil(len(rows.place) / batch_size)
+            return math.ceil(count / batch_size)
 
         def __getitem__(self, index: int) -> tuple[Any, ...]:
-            return rows.batch(self._order[index * batch_size : (index + 1) * batch_size])
+            return rows.batch(self.order[index * batch_size : (index + 1) * batch_size])
 
-        def on_epoch_end(self) -> None:
-            self._epoch += 1
-            self._order = self._new_order()
+    batches = Batches()
 
-        def _new_order(self) -> Numbers:
-            return epoch_order(len(rows.place), shuffle_seed, self._epoch)
+    class Reorder(keras().callbacks.Callback):  # type: ignore[misc]
+        # Keras tells a data set of the end of an epoch also when it has only looked at its first batches.
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            batches.order = epoch_order(count, shuffle_seed, epoch)
 
-    return Batches()
+    return batches, Reorder()
 
 
 def epoch_order(count: int, seed: int | None, epoch: int) -> Numbers:

@@ -192,9 +192,7 @@ class Search(Iterator[tuple[int, Any]]):
             self._board = Board(names)
             self._listener = Listener(self._board, work.driver_host(self._spark))
         inherit: Any = inheritable_thread_target
-        with_session: Callable[[Any], Any] = (
-            inherit(self._spark) if _shipping.is_connect(self._spark) else inherit
-        )
+        with_session: Callable[[Any], Any] = inherit(self._spark)
         for index in range(len(self._prepared)):
             self._pool.submit(with_session(partial(self._run, index)))
         if not self._prepared:

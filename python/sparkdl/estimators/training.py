@@ -37,14 +37,15 @@ def trained(request: dict[str, Any], send: Send) -> tuple[Any, list[dict[str, An
     more = {} if validation is None else {"validation_freq": spec["validationFreq"]}
     if validation is not None:
         size = spec["validationBatchSize"] or spec["batchSize"]
-        more["validation_data"] = feeding.dataset(validation, size, None)
+        more["validation_data"], _ = feeding.dataset(validation, size, None)
+    batches, reorder = feeding.dataset(training, spec["batchSize"], shuffle_seed if spec["shuffle"] else None)
     model.fit(
-        feeding.dataset(training, spec["batchSize"], shuffle_seed if spec["shuffle"] else None),
+        batches,
         epochs=spec["epochs"],
         steps_per_epoch=spec["stepsPerEpoch"],
         shuffle=False,
         verbose=0,
-        callbacks=done,
+        callbacks=[reorder, *done],
         **more,
     )
     for layer, flag in flags:
