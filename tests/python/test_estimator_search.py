@@ -71,25 +71,23 @@ def test_cross_validation_picks_what_learns_and_is_saved(spark, frame, estimator
 
 
 def test_a_trial_that_fails_is_told_or_skipped_and_others_are_kept(spark, frame, estimator):
-    # The first step overflows: the loss is no number.
-    grid = [{estimator.learningRate: 3e38}, {estimator.learningRate: 0.5}]
-    skipping = estimator.copy({estimator.failMode: "skip", estimator.kerasLoss: "mse"})
-    skipping._set(kerasFitParams={"verbose": 0})
-    nan = {**grid[0], estimator.epochs: 3}
-    models = dict(
-        skipping.fitMultiple(frame.selectExpr("transform(x, v -> v * 1e30) as x", "side"), [nan, grid[1]])
-    )
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    values = frame.selectExpr("x", "x[0] as side")
+    plain = estimator.copy({estimator.kerasLoss: "mse", estimator.failMode: "skip"})
+    plain._set(modelFile=model, kerasFitParams={"verbose": 0})
+    # Its second step overflows: the loss is no number.
+    nan = {estimator.learningRate: 3e38}
+    models = dict(plain.fitMultiple(values, [nan, {estimator.learningRate: 0.1}]))
     assert set(models) == {0, 1}
     failed = models[0]
     assert "learningRate=3e+38" in failed.failureReason
     assert "Traceback" in failed.failureReason
     assert "The loss became" in failed.failureReason
-    rows = failed.transform(frame).collect()
+    rows = failed.transform(values).collect()
     assert {row["prediction"] for row in rows} == {1e150}
+    assert len(models[1].history) == 4
     with pytest.raises(SparkDLError) as error:
-        skipping.copy({**nan, estimator.failMode: "fail"}).fit(
-            frame.selectExpr("transform(x, v -> v * 1e30) as x", "side")
-        )
+        plain.copy({**nan, estimator.failMode: "fail"}).fit(values)
     assert "learningRate=3e+38" in str(error.value)
     assert "The loss became" in str(error.value)
 

@@ -33,7 +33,7 @@ class History(list[dict[str, Any]]):
         return f"<table><tr>{head}</tr>{rows}</table>"
 
     def plot(self, path: str | None = None) -> Any:
-        """A matplotlib figure of loss and metrics by epoch, also written to `path` as PNG where it is given."""
+        """A matplotlib figure of loss and metrics by epoch, also written to `path` as PNG if given."""
         try:
             figure_class = import_module("matplotlib.figure").Figure
         except ImportError as error:

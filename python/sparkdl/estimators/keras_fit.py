@@ -199,8 +199,10 @@ class KerasFit(
         model: FittedModel = self._model_class()
         model._resetUid(self.uid.replace(type(self).__name__, self._model_class.__name__))
         for param in self.params:
-            known = model.hasParam(param.name) and param.name not in self._of_the_estimator
-            if known and self.isDefined(param):
+            if param.name in self._of_the_estimator or not model.hasParam(param.name):
+                continue
+            # The default of handleInvalid is another one there: what was left out in training is in scoring.
+            if self.isSet(param) or param.name == "handleInvalid":
                 model._set(**{param.name: self.getOrDefault(param)})
         model._set(modelFile="model.keras")  # Until there is one.
         return model

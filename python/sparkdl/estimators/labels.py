@@ -151,8 +151,8 @@ def resolved(dataset: DataFrame, field: StructField, kind: str, facts: dict[str,
     if len(found_labels) > classes:
         raise SparkDLValueError(
             f"Column {field.name} has more different labels than the {classes} classes that the model "
-            f"{facts['name']} tells, as {', '.join(map(str, found_labels[:5]))}: give a model with one output "
-            "a label."
+            f"{facts['name']} tells, as {', '.join(map(str, found_labels[:5]))}: give a "
+            "model with one output a label."
         )
     return Labels("text", tuple(map(str, found_labels)))
 
