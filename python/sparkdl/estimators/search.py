@@ -57,8 +57,7 @@ def search(estimator: KerasFit, dataset: DataFrame, estimators: list[KerasFit]) 
         one._check(schema)
     files = [one._file(spark) for one in estimators]
     specs = [one._spec(file) for one, file in zip(estimators, files, strict=True)]
-    asked = [{**spec, "file": str(file.path)} for spec, file in zip(specs, files, strict=True)]
-    facts = examined.facts(asked)
+    facts = examined.facts(specs, [str(file.path) for file in files])
     plans = [one._plan(schema, known) for one, known in zip(estimators, facts, strict=True)]
     kinds = [
         labels.check(schema[one.getLabelCol()], known) for one, known in zip(estimators, facts, strict=True)
