@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ helpers = pytest.importorskip("training_helpers")
 
 @pytest.fixture(scope="module")
 def frame(spark):
+    spark.addArtifacts(helpers.__file__, pyfile=True)  # for the workers; the driver has it on its path
     numbers = np.random.default_rng(8).normal(size=(24, 2))
     return spark.createDataFrame(
         [([float(v) for v in row], float(row[0])) for row in numbers], "x array<double>, y double"
@@ -82,12 +84,13 @@ with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as output:
     parent.stdout.readline()
     children = f"/proc/{parent.pid}/task/{parent.pid}/children"
     deadline = time.monotonic() + 60
-    while not (found := open(children).read().split()) and time.monotonic() < deadline:
+    while not (found := Path(children).read_text().split()) and time.monotonic() < deadline:
         time.sleep(0.05)
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 60
-    while os.path.exists(f"/proc/{found[0]}/cmdline") and open(f"/proc/{found[0]}/cmdline").read():
+    child = Path(f"/proc/{found[0]}/cmdline")
+    while child.exists() and child.read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -114,7 +117,7 @@ def test_rows_are_mapped_and_not_held():
 
 def _anonymous():
     """Bytes that belong to this process alone; pages of mapped files can be let go of."""
-    for line in open("/proc/self/status"):
+    for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
