@@ -33,7 +33,9 @@ def trained(request: dict[str, Any], send: Send) -> tuple[Any, list[dict[str, An
     any_seed = int(np.random.default_rng().integers(1 << 31))
     shuffle_seed = spec["seed"] if spec["seed"] is not None else any_seed
     history = _history(spec["epochs"], send)
-    done = [history, _finite(), *_early_stopping(spec, validation), *compiling.callbacks(spec["callbacks"])]
+    # The caller's come first, so that the history has what they add to the numbers of an epoch.
+    own = compiling.callbacks(spec["callbacks"])
+    done = [*own, history, _finite(), *_early_stopping(spec, validation)]
     more = {} if validation is None else {"validation_freq": spec["validationFreq"]}
     if validation is not None:
         size = spec["validationBatchSize"] or spec["batchSize"]
