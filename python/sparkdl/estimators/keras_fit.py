@@ -21,8 +21,9 @@ from sparkdl.estimators import files, labels
 from sparkdl.estimators.models import FittedModel
 from sparkdl.estimators.shards import Selected
 from sparkdl.exceptions import SparkDLValueError
+from sparkdl.params.compiling import HasCompile
 from sparkdl.params.search import HasLabelIndexCol, HasTrials
-from sparkdl.params.training import HasCompile, HasTraining
+from sparkdl.params.training import HasTraining
 from sparkdl.transformers import columns
 from sparkdl.transformers.model_stage import Bundle, Plan
 
