@@ -14,6 +14,9 @@ from sparkdl.exceptions import SparkDLError, SparkDLValueError
 if TYPE_CHECKING:
     from sparkdl._export import export
     from sparkdl.blocks import aggregate, mapBlocks, mapRows, reduceBlocks
+    from sparkdl.estimators.keras_estimator import KerasEstimator
+    from sparkdl.estimators.keras_image_file_estimator import KerasImageFileEstimator
+    from sparkdl.estimators.models import KerasImageFileModel, KerasModel
     from sparkdl.graph.input import TFInputGraph
     from sparkdl.graph.pieces import imageInputPlaceholder
     from sparkdl.models import supportedModels
@@ -29,7 +32,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DeepImageFeaturizer",
     "DeepImagePredictor",
+    "KerasEstimator",
+    "KerasImageFileEstimator",
+    "KerasImageFileModel",
     "KerasImageFileTransformer",
+    "KerasModel",
     "KerasTransformer",
     "PipelineLoader",
     "SparkDLError",
@@ -54,7 +61,11 @@ __all__ = [
 _PLACES = {
     "DeepImageFeaturizer": "sparkdl.transformers.deep_image_featurizer",
     "DeepImagePredictor": "sparkdl.transformers.deep_image_predictor",
+    "KerasEstimator": "sparkdl.estimators.keras_estimator",
+    "KerasImageFileEstimator": "sparkdl.estimators.keras_image_file_estimator",
+    "KerasImageFileModel": "sparkdl.estimators.models",
     "KerasImageFileTransformer": "sparkdl.transformers.keras_image_file_transformer",
+    "KerasModel": "sparkdl.estimators.models",
     "KerasTransformer": "sparkdl.transformers.keras_transformer",
     "PipelineLoader": "sparkdl.persistence",
     "TFImageTransformer": "sparkdl.transformers.tf_image_transformer",

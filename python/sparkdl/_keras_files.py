@@ -49,12 +49,17 @@ def kind(path: Path) -> Kind:
     raise SparkDLValueError(f"{path} is an HDF5 file, but not one that Keras wrote.", "InvalidModel")
 
 
-def refuse_code(path: Path, kind: Kind) -> None:
-    """Refuses a whole model with a layer that is not Keras' own, or that carries code, by its name."""
+def refuse_code(path: Path, kind: Kind, trusted: frozenset[str] = frozenset()) -> None:
+    """Refuses a whole model with a layer that is not Keras' own, or that carries code, by its name.
+
+    `trusted` are classes that the caller names and brings along.
+    """
     for name, class_name, module, registered in _layers(_config(path, kind)):
         # What a script or notebook defines has a registered name and no module; old files have neither.
         is_keras = (module or "keras").split(".")[0] in ("keras", "builtins")
         is_keras = is_keras and (module is not None or not registered)
+        if class_name not in _REFUSED and {class_name, registered} & trusted:
+            continue
         if class_name in _REFUSED or not is_keras or registered not in (None, "", class_name):
             raise SparkDLValueError(
                 f"{path} has the layer {name!r} of class {class_name}, which is not one of Keras' own layers "

@@ -29,14 +29,14 @@ def is_connect(spark: SparkSession) -> bool:
     return type(spark).__module__.startswith("pyspark.sql.connect")
 
 
-def kept_file(spark: SparkSession | None, digest: str) -> Path:
-    """Where a bundle of this digest lies in the cache folder, once it is kept there."""
-    return _cache.cache_folder(spark) / "stages" / f"{digest}.sparkdl"
+def kept_file(spark: SparkSession | None, digest: str, suffix: str = ".sparkdl") -> Path:
+    """Where a bundle (or another file) of this digest lies in the cache folder, once it is kept there."""
+    return _cache.cache_folder(spark) / "stages" / f"{digest}{suffix}"
 
 
-def ship(spark: SparkSession, bundle: Path, digest: str) -> str:
+def ship(spark: SparkSession, bundle: Path, digest: str, suffix: str = ".sparkdl") -> str:
     """Makes a bundle readable for the session's tasks, once; gives its name among Spark's files."""
-    file = _kept(spark, bundle, digest)
+    file = _kept(spark, bundle, digest, suffix)
     with _lock:
         shipped = _shipped.setdefault(spark, set())
         if file.name not in shipped:
@@ -73,9 +73,9 @@ def _add(spark: SparkSession, file: Path) -> None:
         spark.sparkContext.addFile(str(file))
 
 
-def _kept(spark: SparkSession, bundle: Path, digest: str) -> Path:
+def _kept(spark: SparkSession, bundle: Path, digest: str, suffix: str) -> Path:
     """The bundle under its digest; bundles in the cache are never changed in place, so a link does."""
-    file = kept_file(spark, digest)
+    file = kept_file(spark, digest, suffix)
     if not file.exists():
         _cache.made(file.parent)
         with contextlib.suppress(FileExistsError):

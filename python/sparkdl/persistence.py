@@ -99,9 +99,9 @@ class PipelineLoader:
 _PIPELINES: dict[str, Any] = {"Pipeline": Pipeline, "PipelineModel": PipelineModel}
 
 
-def _write_bundle(spark: SparkSession, file: Path, digest: str, path: str) -> None:
+def _write_bundle(spark: SparkSession, file: Path, digest: str, path: str, suffix: str = ".sparkdl") -> None:
     """Writes a bundle as rows of Parquet, in a task: so it passes through no message of any size."""
-    name = _shipping.ship(spark, file, digest)
+    name = _shipping.ship(spark, file, digest, suffix)
     rows = spark.range(0, 1, 1, 1).mapInArrow(partial(_chunks, name), "chunk int, bytes binary")
     # A row group is held in memory as a whole, by who writes and by who reads.
     options = {"parquet.block.row.count.limit": "8", "compression": "uncompressed"}
@@ -120,11 +120,11 @@ def _chunks(name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordB
                 chunk += 1
 
 
-def _read_bundle(spark: SparkSession, digest: str, path: str) -> None:
-    """Brings a saved bundle into the cache folder, unless it is there."""
-    file = _shipping.kept_file(spark, digest)
+def _read_bundle(spark: SparkSession, digest: str, path: str, suffix: str = ".sparkdl") -> Path:
+    """Brings a saved bundle into the cache folder, unless it is there; gives its place."""
+    file = _shipping.kept_file(spark, digest, suffix)
     if file.exists():
-        return
+        return file
     _cache.made(file.parent)
     read = hashlib.sha256()
     with _cache.appearing(file) as target:
@@ -138,3 +138,4 @@ def _read_bundle(spark: SparkSession, digest: str, path: str) -> None:
                 f"but its metadata says {digest}. Save the stage again.",
                 "InvalidModel",
             )
+    return file

@@ -57,7 +57,11 @@ def test_every_public_name_is_there_and_says_it_is_of_sparkdl():
     stages = (
         sparkdl.DeepImageFeaturizer,
         sparkdl.DeepImagePredictor,
+        sparkdl.KerasEstimator,
+        sparkdl.KerasImageFileEstimator,
+        sparkdl.KerasImageFileModel,
         sparkdl.KerasImageFileTransformer,
+        sparkdl.KerasModel,
         sparkdl.KerasTransformer,
     )
     for public in (*stages, SparkDLError, SparkDLValueError):

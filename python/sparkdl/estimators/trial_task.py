@@ -1,0 +1,248 @@
+"""One trial in one Spark task: its rows go to files, a process of its own trains on them, bytes come back.
+
+The files have no names any more while the process maps them, so nothing stays behind where a task is killed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+
+from sparkdl._batches import with_condition
+from sparkdl.exceptions import SparkDLError, SparkDLValueError
+
+RESULT = "chunk int, bytes binary"
+"""What a task gives: in chunk -1 what came of the trial, as JSON, then the bytes of its files in order."""
+BEGIN, END = "----- trial", "----- end of trial"
+"""Around what a trial that failed says, in the text that Spark makes of it."""
+
+_CHUNK = 8 << 20
+_TAIL = 4000
+_FEW = 1 << 20
+_SUFFIXES = ("keras", "sparkdl")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a task needs to know; small, because it travels with it."""
+
+    model: str
+    """The Keras file's name among Spark's files."""
+    spec: dict[str, Any]
+    """How the model is compiled and trained."""
+    inputs: tuple[dict[str, Any], ...]
+    """Of each input `dtype`, `shape`, and for levels `channelOrder` and `normalization`."""
+    labels: dict[str, Any]
+    weighted: bool
+    progress: dict[str, Any] | None
+    said: str
+    """The params by which a person knows this trial."""
+
+
+def run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Trains on the rows of this task (`key, row, label, weight, x0, …`)."""
+    return with_condition(_run(trial, batches))
+
+
+def _run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    files = [_unnamed() for _ in trial.inputs]
+    rows = _unnamed()
+    try:
+        _spool(batches, files, rows)
+        yield from _train(trial, files, rows)
+    finally:
+        for file in (*files, rows):
+            file.close()
+
+
+def _spool(batches: Iterator[pa.RecordBatch], files: list[IO[bytes]], rows: IO[bytes]) -> None:
+    columns: dict[str, list[Any]] = {"key": [], "row": [], "label": [], "weight": []}
+    for batch in batches:
+        by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
+        columns["key"].append(np.array([bytes.fromhex(key) for key in by_name["key"].to_pylist()], "S32"))
+        columns["row"].append(by_name["row"].to_numpy())
+        columns["weight"].append(by_name["weight"].to_numpy().astype(np.float64))
+        label = by_name["label"]
+        if pa.types.is_list(label.type):
+            flat = label.flatten().to_numpy(zero_copy_only=False)
+            columns["label"].append(flat.reshape(batch.num_rows, -1).astype(np.float32))
+        else:
+            columns["label"].append(label.to_numpy())
+        for number, file in enumerate(files):
+            for value in by_name[f"x{number}"]:
+                file.write(value.as_buffer())
+    if not columns["row"]:
+        raise SparkDLError("The rows to train on are gone: were files of workDir removed?", "Io")
+    whole: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
+    np.savez(rows, **whole)
+    for file in (*files, rows):
+        file.flush()
+
+
+def _train(trial: Trial, files: list[IO[bytes]], rows: IO[bytes]) -> Iterator[pa.RecordBatch]:
+    from pyspark import SparkFiles
+
+    results = {suffix: _unnamed() for suffix in _SUFFIXES}
+    report, output = _unnamed(), _unnamed()
+    request = {
+        "model": SparkFiles.get(trial.model),
+        "spec": trial.spec,
+        "rows": _path(rows),
+        "inputs": [{**i, "file": _path(file)} for i, file in zip(trial.inputs, files, strict=True)],
+        "labels": trial.labels,
+        "weighted": trial.weighted,
+        "threads": _cores(),
+        "progress": trial.progress,
+        "results": {suffix: _path(file) for suffix, file in results.items()},
+        "report": _path(report),
+    }
+    shared = [*files, rows, *results.values(), report]
+    code = start(request, shared, output, _gpus())
+    said = report_of(report, code, output)
+    if "error" in said:
+        raise _failed(trial, said)
+    yield from _chunks(said, {suffix: results[suffix] for suffix in said["made"]})
+
+
+def start(
+    request: dict[str, Any], shared: list[IO[bytes]], output: IO[bytes], gpus: str | None = None
+) -> int:
+    """Runs `trial_process` and gives its exit code. It ends when this process does."""
+    with _unnamed() as asked:
+        asked.write(json.dumps(request).encode())
+        asked.flush()
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "KERAS_BACKEND": "tensorflow",
+            "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+            **({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}),
+        }
+        command = [sys.executable, "-m", "sparkdl.estimators.trial_process", _path(asked)]
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[file.fileno() for file in (*shared, asked)],
+        )
+        try:
+            return process.wait()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def report_of(report: IO[bytes], code: int, output: IO[bytes]) -> dict[str, Any]:
+    """What the process reports, or how it ended without a report."""
+    report.seek(0)
+    try:
+        said: dict[str, Any] = json.loads(report.read())
+        return said
+    except ValueError:
+        size = output.seek(0, os.SEEK_END)
+        output.seek(max(0, size - _TAIL))
+        tail = output.read().decode(errors="replace").strip()
+    if code < 0:
+        why = f"The training process was ended by {signal.Signals(-code).name}"
+        why += ": most often memory ran out." if code == -signal.SIGKILL else "."
+    else:
+        why = f"The training process ended with code {code} and no report."
+    return {"error": why, "kind": "Internal", "value": False, "traceback": tail}
+
+
+def result_of(rows: Iterator[Any], targets: dict[str, IO[bytes]]) -> dict[str, Any] | None:
+    """Reads what a task gave: files into `targets`, and what came of it; None where something is missing."""
+    said: dict[str, Any] | None = None
+    written = dict.fromkeys(_SUFFIXES, 0)
+    hashes = {suffix: hashlib.sha256() for suffix in _SUFFIXES}
+    left = list[tuple[str, int]]()
+    for row in rows:
+        if row["chunk"] == -1:
+            said = json.loads(row["bytes"])
+            left = [(suffix, said["files"][suffix]["chunks"]) for suffix in said["made"]]
+            continue
+        while left and left[0][1] == 0:
+            left.pop(0)
+        if said is None or not left:
+            return None
+        suffix, count = left[0]
+        left[0] = suffix, count - 1
+        targets[suffix].write(row["bytes"])
+        hashes[suffix].update(row["bytes"])
+        written[suffix] += len(row["bytes"])
+    if said is None:
+        return None
+    whole = all(hashes[suffix].hexdigest() == said["files"][suffix]["sha256"] for suffix in said["made"])
+    return said if whole else None
+
+
+def _chunks(said: dict[str, Any], results: dict[str, IO[bytes]]) -> Iterator[pa.RecordBatch]:
+    files = {}
+    for suffix, file in results.items():
+        found, count = hashlib.sha256(), 0
+        file.seek(0)
+        while data := file.read(_CHUNK):
+            found.update(data)
+            count += 1
+        files[suffix] = {"sha256": found.hexdigest(), "chunks": count}
+    yield _chunk(-1, json.dumps({**said, "files": files}).encode())
+    number = 0
+    for file in results.values():
+        file.seek(0)
+        while data := file.read(_CHUNK):
+            yield _chunk(number, data)
+            number += 1
+
+
+def _chunk(number: int, data: bytes) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.array([number], pa.int32()), pa.array([data], pa.binary())], ["chunk", "bytes"]
+    )
+
+
+def _failed(trial: Trial, said: dict[str, Any]) -> SparkDLError:
+    # As one line of letters: Spark changes lines of such texts on their way.
+    text = f"The trial with {trial.said} failed: {said['error']}"
+    packed = base64.b64encode(json.dumps({"text": text, "traceback": said["traceback"][-_FEW:]}).encode())
+    message = f"{text}\n{said['traceback']}\n{BEGIN} {packed.decode()} {END}"
+    kind = SparkDLValueError if said["value"] else SparkDLError
+    return kind(message, said["kind"])
+
+
+def _unnamed() -> IO[bytes]:
+    local = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")
+    return tempfile.TemporaryFile(dir=next(filter(os.path.isdir, local), None))
+
+
+def _path(file: IO[bytes]) -> str:
+    """Where the process that inherits this file opens it."""
+    return f"/proc/self/fd/{file.fileno()}"
+
+
+def _cores() -> int:
+    from pyspark import TaskContext
+
+    context: Any = TaskContext.get()
+    return max(1, int(context.cpus()))
+
+
+def _gpus() -> str | None:
+    from pyspark import TaskContext
+
+    context: Any = TaskContext.get()
+    gpu = context.resources().get("gpu")
+    return None if gpu is None else ",".join(gpu.addresses)
