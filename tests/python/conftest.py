@@ -15,6 +15,9 @@ from pictures import TINY
 from sessions import ROOT, jar, jar_answers, open_session
 
 FACE = os.environ.get("SPARKDL_TEST_FACE", "python")
+# Without oneDNN, which TensorFlow leaves off on some processors, Keras itself cannot run some of the layers
+# that ours are compared with (dilated transposed convolutions, channels first).
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @pytest.fixture(scope="session")

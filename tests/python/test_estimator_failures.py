@@ -40,6 +40,7 @@ def linear(*before):
     return keras.Sequential([keras.Input((2,)), *before, keras.layers.Dense(1, name="only")], name="line")
 
 
+@pytest.mark.once
 def test_a_process_that_is_killed_is_told_with_its_params(frame):
     dying = estimator(linear(), kerasCallbacks=["training_helpers.Killing"], learningRate=0.25)
     with pytest.raises(SparkDLError) as error:
@@ -48,6 +49,7 @@ def test_a_process_that_is_killed_is_told_with_its_params(frame):
     assert "The training process was ended by SIGKILL: most often memory ran out." in str(error.value)
 
 
+@pytest.mark.once
 def test_custom_objects_and_callbacks_are_imported_by_name(spark, frame, tmp_path):
     file = keras_models.saved(linear(helpers.Doubled()), tmp_path)
     with pytest.raises(SparkDLValueError, match="is not one of Keras' own layers or carries code: refused"):

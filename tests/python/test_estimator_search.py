@@ -70,6 +70,7 @@ def test_cross_validation_picks_what_learns_and_is_saved(spark, frame, estimator
     assert loaded.bestModel.history == found.bestModel.history
 
 
+@pytest.mark.once
 def test_a_trial_that_fails_is_told_or_skipped_and_others_are_kept(spark, frame, estimator):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     values = frame.selectExpr("x", "x[0] as side")
@@ -92,6 +93,7 @@ def test_a_trial_that_fails_is_told_or_skipped_and_others_are_kept(spark, frame,
     assert "The loss became" in str(error.value)
 
 
+@pytest.mark.once
 def test_threads_share_the_models_of_a_search(spark, frame, estimator):
     maps = [{estimator.seed: seed, estimator.epochs: 1} for seed in range(3)]
     trials = estimator.copy({estimator.kerasFitParams: {"verbose": 0}}).fitMultiple(frame, maps)

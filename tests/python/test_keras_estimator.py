@@ -136,6 +136,11 @@ def test_an_unseen_label_counts_as_wrong_and_no_label_is_needed(fitted, spark):
     other = spark.createDataFrame([([1.0, 0.0, 0.0], "orchid")], "x array<float>, kind string")
     assert fitted.transform(other).first()["labelIndex"] == 3.0
     assert fitted.transform(other.drop("kind")).columns == ["x", "scores", "prediction"]
+    # What cannot be scored has no prediction, and no label has no index.
+    rows = [([1.0], "rose"), ([0.0, 1.0, 0.0], None)]
+    kept = fitted.copy({fitted.handleInvalid: "keep"})
+    found = kept.transform(spark.createDataFrame(rows, "x array<float>, kind string")).collect()
+    assert [(row["prediction"] is None, row["labelIndex"]) for row in found] == [(True, 1.0), (False, None)]
 
 
 def test_a_saved_model_is_the_same(fitted, frame, tmp_path):
@@ -162,6 +167,7 @@ def test_history_is_a_table(fitted):
     assert fitted.history._repr_html_().count("<tr>") == EPOCHS + 1
 
 
+@pytest.mark.once
 def test_numbers_are_predicted(file, frame, numbers, tmp_path):
     keras.utils.set_random_seed(2)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
@@ -226,6 +232,7 @@ def test_values_are_checked_where_they_are_set(params, said):
     assert said in str(error.value)
 
 
+@pytest.mark.once
 def test_vectors_sparse_and_dense_are_labels_and_inputs(spark, estimator, numbers, classes):
     rows = [
         (Vectors.dense(row.tolist()), Vectors.sparse(3, [int(c)], [1.0]))

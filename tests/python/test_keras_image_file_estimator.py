@@ -120,6 +120,7 @@ def test_pictures_are_decoded_once_and_finished_trials_taken_up(fitted, estimato
     assert again.getModelFile() == fitted.getModelFile()
 
 
+@pytest.mark.once
 def test_what_cannot_be_used_is_left_out_and_counted(estimator, frame, folder, spark, caplog):
     bad = [(90, str(folder / "broken.png"), 1), (91, "nowhere.png", 0), (92, None, 1)]
     bad.append((93, str(folder / "0.png"), None))
@@ -138,6 +139,7 @@ def load(uri):
     return np.full((16, 12, 3), float(Path(uri).stem), np.float32)
 
 
+@pytest.mark.once
 def test_a_function_of_the_callers_may_load_pictures(estimator, file, spark):
     numbers = spark.createDataFrame([(str(n), n % 2) for n in range(6)], "uri string, label int")
     own = KerasImageFileEstimator(
@@ -153,6 +155,7 @@ def test_a_function_of_the_callers_may_load_pictures(estimator, file, spark):
     assert len({row["scores"] for row in rows}) == 6
 
 
+@pytest.mark.once
 def test_without_a_folder_a_temporary_one_is_of_the_session(spark):
     assert work.folder(spark, None) == work.folder(spark, None)
     assert work.is_local(spark)

@@ -11,7 +11,9 @@ from pictures import TINY, encoded, huge_header, picture
 from sparkdl import (
     DeepImageFeaturizer,
     DeepImagePredictor,
+    KerasImageFileModel,
     KerasImageFileTransformer,
+    KerasModel,
     KerasTransformer,
     SparkDLError,
     TFImageTransformer,
@@ -33,6 +35,8 @@ STAGES = pytest.mark.parametrize(
         DeepImagePredictor,
         KerasTransformer,
         KerasImageFileTransformer,
+        KerasModel,
+        KerasImageFileModel,
         TFTransformer,
         TFImageTransformer,
     ],

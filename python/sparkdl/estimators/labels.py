@@ -56,7 +56,8 @@ def quoted(name: str) -> str:
 def as_array(column: Column, found: DataType) -> Column:
     """A vector or an array of numbers as an array of floats."""
     if isinstance(found, VectorUDT):
-        return vector_to_array(column, "float32")
+        # Spark's function takes no null.
+        return F.when(column.isNotNull(), vector_to_array(column, "float32"))
     return column.cast("array<float>")
 
 

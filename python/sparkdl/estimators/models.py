@@ -114,7 +114,9 @@ class FittedModel(
         column, found = F.col(quoted(self.getOutputCol())), scored.schema[self.getOutputCol()].dataType
         if isinstance(found, NumericType):
             return F.array(column)
-        return column if isinstance(found, ArrayType) else vector_to_array(column)
+        if isinstance(found, ArrayType):
+            return column
+        return F.when(column.isNotNull(), vector_to_array(column))  # Spark's function takes no null.
 
     def _with_label_index(self, scored: DataFrame, schema: StructType) -> DataFrame:
         kind, name = self.getOrDefault(self.labelKind), self.getLabelCol()
