@@ -70,7 +70,8 @@ private[sparkdl] trait FittedModel
   override def transformSchema(schema: StructType): StructType = {
     val scored = super.transformSchema(schema)
     val own = if (isFailed && !scored.fieldNames.contains($(outputCol))) scored.add(score) else scored
-    val added = predictionField.toSeq ++ labelIndex(schema).map(_ => StructField($(labelIndexCol), DoubleType))
+    val added =
+      predictionField.toSeq ++ labelIndex(schema).map(_ => StructField($(labelIndexCol), DoubleType))
     StageColumns.checkNew(own, added.map(_.name))
     StructType(own.fields ++ added)
   }

@@ -4,7 +4,8 @@ import org.apache.spark.ml.param.ParamMap
 import org.apache.spark.ml.util.{DefaultParamsReadable, Identifiable, MLReader}
 
 /** A [[KerasImageFileTransformer]] with a Keras model that PySpark's `KerasImageFileEstimator` trained: predictions beside the scores. */
-final class KerasImageFileModel(override val uid: String) extends KerasImageFileTransformer(uid) with FittedModel {
+final class KerasImageFileModel(override val uid: String) extends KerasImageFileTransformer(uid)
+    with FittedModel {
 
   def this() = this(Identifiable.randomUID("KerasImageFileModel"))
 

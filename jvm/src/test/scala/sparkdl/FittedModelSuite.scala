@@ -12,11 +12,15 @@ class FittedModelSuite extends KerasFixture {
   private def pictures(): DataFrame = {
     val session = spark
     import session.implicits._
-    (0 until 4).map(n => (n, keras(if (n < 3) s"$n.png" else "none.png").toString)).toDF("id", "uri").coalesce(1)
+    (0 until 4).map(n => (n, keras(if (n < 3) s"$n.png" else "none.png").toString)).toDF(
+      "id",
+      "uri").coalesce(1)
   }
 
   private def model = new KerasImageFileModel()
-    .setInputCol("uri").setOutputCol("out").setModelFile(keras("scores.keras").toString).setInputSize(Array(8, 8))
+    .setInputCol("uri").setOutputCol("out").setModelFile(keras("scores.keras").toString).setInputSize(Array(
+      8,
+      8))
     .setPredictionKind("class").setClasses(2).setLabels(Array("rose", "tulip")).setLabelKind("text")
 
   private def argmax(scores: Vector): Double = scores.argmax.toDouble
@@ -40,11 +44,13 @@ class FittedModelSuite extends KerasFixture {
   test("labels of any kind become indexes that evaluators take") {
     val session = spark
     import session.implicits._
-    val best = model.transform(pictures()).where("id < 3").select("id", "uri", "prediction").as[(Int, String, Double)]
-      .collect()
+    val best =
+      model.transform(pictures()).where("id < 3").select("id", "uri", "prediction").as[(Int, String, Double)]
+        .collect()
     val wrong = best.map { case (id, uri, index) => (id, uri, if (id == 0) 1 - index.toInt else index.toInt) }
     def accuracy(scored: DataFrame) =
-      new MulticlassClassificationEvaluator().setLabelCol("labelIndex").setMetricName("accuracy").evaluate(scored)
+      new MulticlassClassificationEvaluator().setLabelCol(
+        "labelIndex").setMetricName("accuracy").evaluate(scored)
     val texts = wrong.map { case (id, uri, index) => (id, uri, Seq("rose", "tulip")(index)) }.toSeq.toDF(
       "id",
       "uri",
@@ -57,13 +63,17 @@ class FittedModelSuite extends KerasFixture {
     }.toSeq.toDF("id", "uri", "label")
     val oneHot = model.setLabelKind("vector")
     assert(math.abs(accuracy(oneHot.transform(vectors)) - 2.0 / 3) < 1e-9)
-    val arrays = wrong.map { case (id, uri, index) => (id, uri, Seq(1 - index, index)) }.toSeq.toDF("id", "uri", "label")
+    val arrays =
+      wrong.map { case (id, uri, index) => (id, uri, Seq(1 - index, index)) }.toSeq.toDF("id", "uri", "label")
     assert(math.abs(accuracy(oneHot.transform(arrays)) - 2.0 / 3) < 1e-9)
     val numbers = wrong.toSeq.toDF("id", "uri", "label")
     assert(!model.setLabelKind("number").transform(numbers).columns.contains("labelIndex"))
     // A label that was not there in training is no class, and is not lost.
-    val unseen = Seq((0, keras("0.png").toString, "lily"), (1, keras("1.png").toString, null)).toDF("id", "uri", "label")
-    assert(model.transform(unseen).orderBy("id").select("labelIndex").collect() === Array(Row(2.0), Row(null)))
+    val unseen =
+      Seq((0, keras("0.png").toString, "lily"), (1, keras("1.png").toString, null)).toDF("id", "uri", "label")
+    assert(model.transform(unseen).orderBy("id").select("labelIndex").collect() === Array(
+      Row(2.0),
+      Row(null)))
   }
 
   test("one number is a value, or a class above the threshold") {
@@ -101,8 +111,10 @@ class FittedModelSuite extends KerasFixture {
 
   test("a pipeline with a fitted model saves, loads and predicts the same") {
     val path = newFolder().resolve("pipeline").toString
-    val pipeline = new Pipeline().setStages(Array(model, new IndexToString().setInputCol("prediction").setOutputCol(
-      "name"))).fit(pictures().where("id < 3"))
+    val pipeline = new Pipeline().setStages(Array(
+      model,
+      new IndexToString().setInputCol("prediction").setOutputCol(
+        "name"))).fit(pictures().where("id < 3"))
     pipeline.write.save(path)
     val rows = pictures().where("id < 3")
     val (before, after) = (pipeline.transform(rows), PipelineModel.load(path).transform(rows))
