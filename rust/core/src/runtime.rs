@@ -38,6 +38,9 @@ static LOADING: Mutex<()> = Mutex::new(());
 const FOLDER_VARIABLE: &str = "TENSORFLOW_DIR";
 const OLDEST: (u32, u32) = (2, 16);
 
+/// Whether TensorFlow uses oneDNN. On x86-64 it does so by itself on some processors alone.
+const ONEDNN_VARIABLE: &str = "TF_ENABLE_ONEDNN_OPTS";
+
 /// Loads TensorFlow, or returns what is loaded already. Options: see `rust/ARCHITECTURE.md`.
 ///
 /// A failure is not kept: the next call tries again.
@@ -97,6 +100,12 @@ fn open(library: &Path) -> Result<String> {
     if search::mapped().is_some() {
         // Somebody else's TensorFlow: how it logs is theirs to say.
         return open_quietly(library, &folder, false);
+    }
+    if cfg!(target_arch = "x86_64") && std::env::var_os(ONEDNN_VARIABLE).is_none() {
+        // Without it TensorFlow fuses grouped convolutions with what follows and then has no kernel for them
+        // ("Fused conv implementation does not support grouped convolutions": ConvNeXt).
+        // SAFETY: nothing of TensorFlow, which alone reads this variable, is in the process yet.
+        unsafe { std::env::set_var(ONEDNN_VARIABLE, "1") };
     }
     let quiet = !std::env::var("TF_CPP_MIN_LOG_LEVEL").is_ok_and(|level| level == "0" || level == "1");
     let capture = if quiet { Capture::begin(folder.path()) } else { None };
