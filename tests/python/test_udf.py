@@ -51,11 +51,19 @@ def by_id(frame: Any, column: str = "out") -> dict[int, Any]:
     return found
 
 
+def assert_same(found: dict[int, Any], wanted: dict[int, Any]) -> None:
+    """The same but for the last bits, which depend on how many rows run together, on some processors."""
+    assert found.keys() == wanted.keys()
+    for row, out in found.items():
+        assert (out is None) == (wanted[row] is None)
+        assert out is None or out == pytest.approx(wanted[row], abs=1e-6)
+
+
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_scores_are_those_of_the_stage_whatever_the_batch(size, spark, pictures, scores, tiny):
     registerModelUDF(spark, f"scores_{size}", tiny, batchSize=size)
     found = by_id(spark.sql(f"SELECT id, scores_{size}(content) AS out FROM udf_pictures"))
-    assert found == scores
+    assert_same(found, scores)
     assert [id for id, out in found.items() if out is None] == [id for id in found if id in BAD]
 
 
@@ -74,7 +82,7 @@ def test_image_structs_give_what_files_give(spark, scores, tiny):
     rows = [(seed, image_struct(picture(seed))) for seed in range(4)]
     kind = "id int, image struct<origin:string,height:int,width:int,nChannels:int,mode:int,data:binary>"
     frame = spark.createDataFrame(rows, kind).selectExpr("id", "scores(image) AS out")
-    assert by_id(frame) == {seed: scores[seed] for seed in range(4)}
+    assert_same(by_id(frame), {seed: scores[seed] for seed in range(4)})
 
 
 @pytest.fixture
@@ -100,26 +108,26 @@ QUERIES = {
 @pytest.mark.parametrize("name", QUERIES)
 def test_functions_stand_where_functions_stand(name, spark, function, scores):
     wanted = {id: out for id, out in scores.items() if name != "filter" or out is not None}
-    assert by_id(spark.sql(QUERIES[name])) == wanted
+    assert_same(by_id(spark.sql(QUERIES[name])), wanted)
 
 
 def test_functions_in_views_tables_and_caches(spark, function, scores, pictures):
     spark.sql(
         "CREATE OR REPLACE TEMPORARY VIEW udf_view AS SELECT id, scores(content) AS out FROM udf_pictures"
     )
-    assert by_id(spark.table("udf_view")) == scores
+    assert_same(by_id(spark.table("udf_view")), scores)
     cached = spark.table("udf_view").cache()
     try:
-        assert by_id(cached) == scores
+        assert_same(by_id(cached), scores)
     finally:
         cached.unpersist()
     spark.sql("DROP TABLE IF EXISTS udf_table")
     spark.sql("CREATE TABLE udf_table USING parquet AS SELECT id, scores(content) AS out FROM udf_pictures")
     try:
-        assert by_id(spark.table("udf_table")) == scores
+        assert_same(by_id(spark.table("udf_table")), scores)
     finally:
         spark.sql("DROP TABLE udf_table")
-    assert by_id(pictures.select("id", function("content").alias("out"))) == scores
+    assert_same(by_id(pictures.select("id", function("content").alias("out"))), scores)
     assert spark.sql("SELECT scores(content) FROM udf_pictures WHERE id > 100").collect() == []
 
 
@@ -129,7 +137,7 @@ def test_functions_in_a_stream(spark, function, scores, pictures, tmp_path):
     result = stream.selectExpr("id", "scores(content) AS out")
     query = result.writeStream.format("memory").queryName("udf_stream").trigger(availableNow=True).start()
     query.awaitTermination()
-    assert by_id(spark.table("udf_stream")) == scores
+    assert_same(by_id(spark.table("udf_stream")), scores)
 
 
 def test_a_model_on_tensors_takes_a_column_for_each_input_or_a_struct(spark):
