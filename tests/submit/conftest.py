@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
-TIMEOUT = 600
+TIMEOUT = 1200
 
 PROCESS = """
 val maps = scala.io.Source.fromFile("/proc/self/maps").mkString
