@@ -50,6 +50,7 @@ def test_a_process_that_is_killed_is_told_with_its_params(frame):
 
 
 @pytest.mark.once
+@pytest.mark.long
 def test_custom_objects_and_callbacks_are_imported_by_name(spark, frame, tmp_path):
     file = keras_models.saved(linear(helpers.Doubled()), tmp_path)
     with pytest.raises(SparkDLValueError, match="is not one of Keras' own layers or carries code: refused"):

@@ -94,6 +94,7 @@ def test_a_trial_that_fails_is_told_or_skipped_and_others_are_kept(spark, frame,
 
 
 @pytest.mark.once
+@pytest.mark.long
 def test_threads_share_the_models_of_a_search(spark, frame, estimator):
     maps = [{estimator.seed: seed, estimator.epochs: 1} for seed in range(3)]
     trials = estimator.copy({estimator.kerasFitParams: {"verbose": 0}}).fitMultiple(frame, maps)

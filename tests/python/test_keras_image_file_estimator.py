@@ -121,6 +121,7 @@ def test_pictures_are_decoded_once_and_finished_trials_taken_up(fitted, estimato
 
 
 @pytest.mark.once
+@pytest.mark.long
 def test_what_cannot_be_used_is_left_out_and_counted(estimator, frame, folder, spark, caplog):
     bad = [(90, str(folder / "broken.png"), 1), (91, "nowhere.png", 0), (92, None, 1)]
     bad.append((93, str(folder / "0.png"), None))
@@ -140,6 +141,7 @@ def load(uri):
 
 
 @pytest.mark.once
+@pytest.mark.long
 def test_a_function_of_the_callers_may_load_pictures(estimator, file, spark):
     numbers = spark.createDataFrame([(str(n), n % 2) for n in range(6)], "uri string, label int")
     own = KerasImageFileEstimator(
