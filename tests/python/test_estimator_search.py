@@ -8,7 +8,9 @@ import time
 import numpy as np
 import pytest
 from pyspark.ml import Pipeline
+from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
+from pyspark.ml.linalg import Vectors
 from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder
 
 import keras_models
@@ -121,6 +123,17 @@ def test_it_is_a_stage_of_a_pipeline(spark, frame, estimator, tmp_path):
     fitted.write().overwrite().save(str(tmp_path / "fitted"))
     loaded = type(fitted).load(str(tmp_path / "fitted"))
     assert loaded.transform(frame).collect() == fitted.transform(frame).collect()
+
+
+@pytest.mark.once
+def test_other_models_of_the_session_go_on(spark, estimator):
+    """With a session's own tags Spark 4.1 can send MLlib's models of two classes to no task any more."""
+    rows = [(Vectors.dense([float(n), 1.0]), [float(n), 1.0], n % 2.0) for n in range(6)]
+    frame = spark.createDataFrame(rows, ["features", "x", "label"])
+    plain = estimator.copy({estimator.kerasFitParams: {"verbose": 0}, estimator.epochs: 1})
+    plain.setLabelCol("label").fit(frame)
+    found = LogisticRegression(maxIter=2).fit(frame).transform(frame)
+    assert len(found.select("prediction").collect()) == len(rows)
 
 
 class Heard(progress.Board):

@@ -203,7 +203,7 @@ class Search(Iterator[tuple[int, Any]]):
             self._left = 0 if early else self._left
         self._pool.shutdown(wait=False, cancel_futures=True)
         if early:
-            self._spark.interruptTag(self._tag)
+            work.stop(self._spark, self._tag)
             self._done.put((-1, SparkDLError("Another trial failed.", "Internal")))
         if self._listener is not None:
             self._listener.close()
@@ -214,7 +214,7 @@ class Search(Iterator[tuple[int, Any]]):
     def _run(self, index: int) -> None:
         prepared = self._prepared[index]
         try:
-            self._spark.addTag(self._tag)
+            work.tag(self._spark, self._tag)
             self._say(index, "running")
             model = self._model(index, prepared)
             self._say(index, "done")

@@ -53,6 +53,24 @@ def slots(spark: SparkSession) -> int:
     return max(1, parts // cores)
 
 
+def tag(spark: SparkSession, name: str) -> None:
+    """Marks the jobs that this thread starts."""
+    if _shipping.is_connect(spark):
+        spark.addTag(name)
+    else:
+        # Not the session's tags: with the first of them a session is serializable no more, and with it
+        # MLlib's models of two classes, whose summaries hold it (Spark 4.1).
+        spark.sparkContext.addJobTag(name)
+
+
+def stop(spark: SparkSession, name: str) -> None:
+    """Stops the jobs that are marked so."""
+    if _shipping.is_connect(spark):
+        spark.interruptTag(name)
+    else:
+        spark.sparkContext.cancelJobsWithTag(name)
+
+
 def driver_host(spark: SparkSession) -> str:
     """The name under which tasks reach this process."""
     if is_local(spark):
