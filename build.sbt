@@ -116,6 +116,9 @@ lazy val tests = Seq(
   Test / testOptions += Tests.Argument(TestFrameworks.ScalaTest, "-oDF"),
   Test / javaOptions ++= opened.map(p => s"--add-opens=java.base/$p=ALL-UNNAMED") ++ Seq(
     "-Xmx2g",
+    // Many small jobs: compiling what is hot once more takes longer than it saves.
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
     "-Djdk.reflect.useDirectMethodHandle=false",
     "-Dio.netty.tryReflectionSetAccessible=true",
     "-Dspark.ui.enabled=false",

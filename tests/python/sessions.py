@@ -6,6 +6,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 TWIN = "sparkdl.DeepImageFeaturizer"
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Flags of a JVM that runs many small jobs: compiling what is hot once more takes longer than it saves."""
 
 
 def jar() -> str | None:
@@ -25,6 +27,7 @@ def open_session(face: str, warehouse: Path) -> Any:
 
     builder: Any = SparkSession.builder
     options = {
+        "spark.driver.extraJavaOptions": SHORT_LIVED,
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": str(warehouse),

@@ -1,5 +1,6 @@
 """Saved stages and pipelines: every face loads what every other saved, where the network's file is gone."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -37,7 +38,21 @@ def saved(request, tmp_path_factory):
     """A folder with what a process of another face saved, and what that process computed."""
     if request.param == "jvm" and jar() is None:
         pytest.skip("the JVM face needs the jar: run make build, or set SPARKDL_TEST_JAR")
-    folder = tmp_path_factory.mktemp(f"saved-by-{request.param}")
+    # The runs of the three faces may share it: each saves the same.
+    shared = os.environ.get("SPARKDL_TEST_SAVED")
+    parent = Path(shared) if shared else tmp_path_factory.mktemp("saved")
+    parent.mkdir(exist_ok=True)
+    folder = parent / request.param
+    with (parent / f"{request.param}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "expected.json").exists():
+            save(request.param, folder)
+    return folder, json.loads((folder / "expected.json").read_text())
+
+
+def save(face, folder):
+    """Saves what `saved_by` saves, in a process of that face, and takes away what it was made from."""
+    folder.mkdir()
     bundle = folder / "elsewhere.sparkdl"
     shutil.copy(TINY, bundle)
     keras_files = [Path(shutil.copy(TINY.parents[1] / "keras" / name, folder)) for name in KERAS_FILES]
@@ -46,7 +61,7 @@ def saved(request, tmp_path_factory):
     environment = {key: value for key, value in os.environ.items() if not key.startswith(sessions)}
     here = Path(saved_by.__file__)
     environment |= {
-        "SPARKDL_TEST_FACE": request.param,
+        "SPARKDL_TEST_FACE": face,
         "SPARKDL_CACHE_DIR": str(folder / "cache"),
         "PYTHONPATH": os.pathsep.join([str(here.parent), environment.get("PYTHONPATH", "")]),
     }
@@ -57,7 +72,6 @@ def saved(request, tmp_path_factory):
     for file in keras_files:
         file.unlink()
     shutil.rmtree(folder / "cache")
-    return folder, json.loads((folder / "expected.json").read_text())
 
 
 @pytest.fixture
@@ -126,7 +140,7 @@ def test_scala_loads_a_fitted_pipeline(saved, cache, frame, spark, face):
 def test_with_the_jar_a_pipeline_is_saved_in_the_form_that_scala_opens(saved, cache, spark, face):
     folder, _ = saved
     line = spark.read.text(str(folder / "model" / "metadata")).first()[0]
-    if folder.name.startswith("saved-by-jvm"):
+    if folder.name == "jvm":
         assert json.loads(line)["class"] == "org.apache.spark.ml.PipelineModel"
         if face == "jvm":
             spark._jvm.org.apache.spark.ml.PipelineModel.load(str(folder / "model"))

@@ -97,6 +97,8 @@ def clean_env(tmp_path: Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("SPARKDL_") and k not in dropped}
     env["SPARKDL_CACHE_DIR"] = str(tmp_path / "cache")
     env["PYSPARK_PYTHON"] = sys.executable
+    # Small jobs: compiling what is hot once more takes longer than it saves.
+    env["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     return env
 
 
