@@ -22,6 +22,7 @@ SPEC = {
     "metrics": [],
     "learningRate": None,
     "trainableLayers": None,
+    "numWorkers": 1,
     "seed": 1,
 }
 

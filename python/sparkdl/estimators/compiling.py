@@ -175,6 +175,12 @@ def _compile(model: Any, spec: dict[str, Any]) -> None:
         raise SparkDLValueError(
             f"The model {spec['modelFile']} was saved with several losses: set kerasLoss to the one."
         )
+    reduction = getattr(k.losses.get(model.loss), "reduction", "mean")
+    if spec["numWorkers"] > 1 and reduction not in ("mean", "sum_over_batch_size"):
+        raise SparkDLValueError(
+            f"The loss of the model {spec['modelFile']} has the reduction {reduction}, but several workers "
+            "need the mean of the rows (sum_over_batch_size): set kerasLoss, or numWorkers to 1."
+        )
     if spec["learningRate"] is not None:
         try:
             model.optimizer.learning_rate = spec["learningRate"]

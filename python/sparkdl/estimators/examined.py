@@ -21,6 +21,7 @@ _KEPT = (
     "metrics",
     "trainableLayers",
     "callbacks",
+    "numWorkers",
 )
 
 

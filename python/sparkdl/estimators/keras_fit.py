@@ -23,7 +23,7 @@ from sparkdl.estimators.shards import Selected
 from sparkdl.exceptions import SparkDLValueError
 from sparkdl.params.compiling import HasCompile
 from sparkdl.params.search import HasLabelIndexCol, HasTrials
-from sparkdl.params.training import HasTraining
+from sparkdl.params.training import ALONE, HasTraining
 from sparkdl.transformers import columns
 from sparkdl.transformers.model_stage import Bundle, Plan
 
@@ -143,6 +143,17 @@ class KerasFit(
                     f"{kind.simpleString()}."
                 )
         columns.check_new(schema, [self.getPredictionCol()])
+        if self.getNumWorkers() > 1:
+            self._check_data_parallel()
+
+    def _check_data_parallel(self) -> None:
+        given = [name for name in ALONE if name in self.getKerasFitParams()]
+        if given or self.getKerasCallbacks():
+            what = f"kerasFitParams with {', '.join(given)}" if given else "kerasCallbacks"
+            raise SparkDLValueError(
+                f"numWorkers is {self.getNumWorkers()}, and with several workers {what} is not supported: "
+                "take it out, or set numWorkers to 1."
+            )
 
     def _file(self, spark: SparkSession) -> files.KerasFile:
         """The Keras file on this machine."""
@@ -183,6 +194,7 @@ class KerasFit(
             "earlyStopping": get(self.earlyStopping) if self.isSet(self.earlyStopping) else None,
             "classWeights": either(self.classWeights, "class_weight"),
             "seed": get(self.seed) if self.isSet(self.seed) else None,
+            "numWorkers": self.getNumWorkers(),
             "inputSize": get(self.getParam("inputSize"))
             if self.hasParam("inputSize") and self.isSet("inputSize")
             else None,

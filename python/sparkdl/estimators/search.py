@@ -64,6 +64,12 @@ def search(estimator: KerasFit, dataset: DataFrame, estimators: list[KerasFit]) 
     ]
     folder = work.folder(spark, estimator.getWorkDir() if estimator.isSet(estimator.workDir) else None)
     number = work.slots(spark)
+    for one in estimators:
+        if one.getNumWorkers() > number:
+            raise SparkDLValueError(
+                f"numWorkers is {one.getNumWorkers()}, but this cluster runs {number} tasks at a time: set a "
+                "smaller numWorkers, or give the session more cores."
+            )
     rows = _Rows(dataset, folder, number)
     prepared = []
     with _preparing:
@@ -126,6 +132,7 @@ def _prepared(
         weighted=one.isSet(one.weightCol),
         progress=None,
         said=_said(one),
+        workers=one.getNumWorkers(),
     )
     depends = {key: value for key, value in spec.items() if key != "modelFile"}
     of = [_FORMAT, depends, data.inputs, repr(data.key), trial.labels, found.names, selected.digest]
@@ -151,7 +158,11 @@ class Search(Iterator[tuple[int, Any]]):
         self._prepared = prepared
         self._folder = folder
         self._resumes = estimator.isSet(estimator.workDir)
-        asked = estimator.getParallelism() if estimator.isSet(estimator.parallelism) else slots
+        asked = (
+            estimator.getParallelism()
+            if estimator.isSet(estimator.parallelism)
+            else _at_a_time(prepared, slots)
+        )
         self._pool = ThreadPoolExecutor(max(1, min(asked, len(prepared))), "sparkdl-trials")
         self._done: queue.Queue[tuple[int, Any]] = queue.Queue()
         self._lock = Lock()
@@ -241,8 +252,8 @@ class Search(Iterator[tuple[int, Any]]):
             place = f"{place}-{uuid.uuid4().hex}"
         progress = self._listener.place(index) if self._listener is not None else None
         trial = trial_task.Trial(**{**vars(prepared.trial), "progress": progress})
-        rows = prepared.selected.rows.coalesce(1).mapInArrow(
-            partial(trial_task.run, trial), trial_task.RESULT
+        rows = shards.for_tasks(prepared.selected.rows, trial.workers).mapInArrow(
+            partial(trial_task.run, trial), trial_task.RESULT, barrier=trial.workers > 1
         )
         options = {"parquet.block.row.count.limit": "8", "compression": "uncompressed"}
         rows.write.mode("overwrite").options(**options).parquet(place)
@@ -256,6 +267,11 @@ class Search(Iterator[tuple[int, Any]]):
     def _say(self, index: int, state: str) -> None:
         if self._board is not None:
             self._board.state(index, state)
+
+
+def _at_a_time(prepared: list[Prepared], slots: int) -> int:
+    """Tasks that train together start together or not at all: no more trials than all find slots."""
+    return slots // max((one.trial.workers for one in prepared), default=1)
 
 
 class TrialError(SparkDLError):

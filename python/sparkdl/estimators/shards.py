@@ -247,6 +247,18 @@ def _selected(checked: DataFrame, joined: DataFrame, folder: str) -> Selected:
     )
 
 
+def for_tasks(rows: DataFrame, count: int) -> DataFrame:
+    """The rows in one partition, or all of them in each of several."""
+    if count == 1:
+        return rows.coalesce(1)
+    # Numbers that hash partitioning, with Spark's hash, sends to a partition each.
+    hashed = rows.sparkSession.range(100 * count).selectExpr("id", f"pmod(hash(id), {count}) as part")
+    found = hashed.groupBy("part").agg(F.min("id").alias("id")).collect()
+    numbers = F.array(*[F.lit(row["id"]).cast("bigint") for row in found])
+    copies = rows.withColumn("task", F.explode(numbers))
+    return copies.repartition(count, "task").drop("task")
+
+
 def check(selected: Selected, handle_invalid: str) -> None:
     """Says how many rows are left out; refuses them with `handleInvalid="error"`, and no rows at all."""
     if selected.invalid and handle_invalid == "error":

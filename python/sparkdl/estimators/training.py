@@ -12,7 +12,7 @@ import numpy as np
 
 from sparkdl import _engine
 from sparkdl._keras import keras
-from sparkdl.estimators import compiling, feeding
+from sparkdl.estimators import compiling, data_parallel, feeding
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 Send = Callable[[dict[str, Any]], None]
@@ -20,8 +20,13 @@ Send = Callable[[dict[str, Any]], None]
 _STEPS_BETWEEN_CHECKS = 32
 
 
-def trained(request: dict[str, Any], send: Send) -> tuple[Any, list[dict[str, Any]]]:
-    """The trained model, with the weights of its best epoch where it stops early, and its history."""
+def trained(
+    request: dict[str, Any], workers: data_parallel.Workers | None, send: Send
+) -> tuple[Any, list[dict[str, Any]]]:
+    """The trained model, with the weights of its best epoch where it stops early, and its history.
+
+    With `workers` this process is one of those that train it together.
+    """
     spec = request["spec"]
     model, flags = compiling.compiled(spec, Path(request["model"]))
     rows = feeding.opened(request)
@@ -30,29 +35,43 @@ def trained(request: dict[str, Any], send: Send) -> tuple[Any, list[dict[str, An
     training, validation = feeding.split(rows, spec["validationFraction"], seed)
     if not len(training.place):
         raise SparkDLError("There are no rows to train on: validationFraction left none.", "InvalidArgument")
-    any_seed = int(np.random.default_rng().integers(1 << 31))
-    shuffle_seed = spec["seed"] if spec["seed"] is not None else any_seed
+    any_seed = request["workers"]["seed"] if workers else int(np.random.default_rng().integers(1 << 31))
+    shuffle_seed = (spec["seed"] if spec["seed"] is not None else any_seed) if spec["shuffle"] else None
     history = _history(spec["epochs"], send)
     # The caller's come first, so that the history has what they add to the numbers of an epoch.
     own = compiling.callbacks(spec["callbacks"])
     done = [*own, history, _finite(), *_early_stopping(spec, validation)]
+    if workers is None:
+        _fit(model, training, validation, spec, shuffle_seed, done)
+    else:
+        data_parallel.fit(model, workers, training, validation, spec, shuffle_seed, done)
+    for layer, flag in flags:
+        layer.trainable = flag
+    return model, history.rows
+
+
+def _fit(
+    model: Any,
+    training: feeding.Rows,
+    validation: feeding.Rows | None,
+    spec: dict[str, Any],
+    shuffle_seed: int | None,
+    callbacks: list[Any],
+) -> None:
     more = {} if validation is None else {"validation_freq": spec["validationFreq"]}
     if validation is not None:
         size = spec["validationBatchSize"] or spec["batchSize"]
         more["validation_data"], _ = feeding.dataset(validation, size, None)
-    batches, reorder = feeding.dataset(training, spec["batchSize"], shuffle_seed if spec["shuffle"] else None)
+    batches, reorder = feeding.dataset(training, spec["batchSize"], shuffle_seed)
     model.fit(
         batches,
         epochs=spec["epochs"],
         steps_per_epoch=spec["stepsPerEpoch"],
         shuffle=False,
         verbose=0,
-        callbacks=[reorder, *done],
+        callbacks=[reorder, *callbacks],
         **more,
     )
-    for layer, flag in flags:
-        layer.trainable = flag
-    return model, history.rows
 
 
 def saved(model: Any, folder: Path, spec: dict[str, Any]) -> dict[str, Path]:

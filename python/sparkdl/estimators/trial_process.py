@@ -78,10 +78,15 @@ def _examined(request: dict[str, Any]) -> dict[str, Any]:
 
 def _trained(request: dict[str, Any]) -> dict[str, Any]:
     _limit_threads(request["threads"], request["spec"]["seed"] is not None)
-    from sparkdl.estimators import training
+    from sparkdl.estimators import data_parallel, training
+
+    known = request["workers"]
+    workers = data_parallel.Workers(known["index"], known["addresses"]) if known else None
 
     reporter = Reporter(request["progress"])
-    model, history = training.trained(request, reporter.send)
+    model, history = training.trained(request, workers, reporter.send)
+    if workers is not None and workers.index:
+        return {"history": history, "made": []}
     with tempfile.TemporaryDirectory() as folder:
         made = training.saved(model, Path(folder), request["spec"])
         for name, file in made.items():

@@ -9,7 +9,9 @@ import base64
 import hashlib
 import json
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -49,6 +51,8 @@ class Trial:
     progress: dict[str, Any] | None
     said: str
     """The params by which a person knows this trial."""
+    workers: int = 1
+    """How many tasks train together, each with all rows."""
 
 
 def run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -61,7 +65,7 @@ def _run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordB
     rows = _unnamed()
     try:
         _spool(batches, files, rows)
-        yield from _train(trial, files, rows)
+        yield from _train(trial, files, rows, _met(trial.workers))
     finally:
         for file in (*files, rows):
             file.close()
@@ -91,8 +95,28 @@ def _spool(batches: Iterator[pa.RecordBatch], files: list[IO[bytes]], rows: IO[b
         file.flush()
 
 
-def _train(trial: Trial, files: list[IO[bytes]], rows: IO[bytes]) -> Iterator[pa.RecordBatch]:
+def _met(count: int) -> dict[str, Any] | None:
+    """Where the processes of the tasks that train together find each other, and the seed they share."""
+    if count == 1:
+        return None
+    from pyspark import BarrierTaskContext
+
+    context = BarrierTaskContext.get()
+    with socket.create_server(("", 0)) as server:  # TensorFlow takes the port over.
+        port = server.getsockname()[1]
+    said = context.allGather(json.dumps({"port": port, "seed": secrets.randbits(31)}))
+    found = [json.loads(one) for one in said]
+    hosts = [task.address.rpartition(":")[0] for task in context.getTaskInfos()]
+    addresses = [f"{host}:{one['port']}" for host, one in zip(hosts, found, strict=True)]
+    return {"index": context.partitionId(), "addresses": addresses, "seed": found[0]["seed"]}
+
+
+def _train(
+    trial: Trial, files: list[IO[bytes]], rows: IO[bytes], workers: dict[str, Any] | None
+) -> Iterator[pa.RecordBatch]:
     from pyspark import SparkFiles
+
+    is_first = workers is None or workers["index"] == 0
 
     results = {suffix: _unnamed() for suffix in _SUFFIXES}
     report, output = _unnamed(), _unnamed()
@@ -104,7 +128,8 @@ def _train(trial: Trial, files: list[IO[bytes]], rows: IO[bytes]) -> Iterator[pa
         "labels": trial.labels,
         "weighted": trial.weighted,
         "threads": _cores(),
-        "progress": trial.progress,
+        "progress": trial.progress if is_first else None,
+        "workers": workers,
         "results": {suffix: _path(file) for suffix, file in results.items()},
         "report": _path(report),
     }
@@ -113,7 +138,8 @@ def _train(trial: Trial, files: list[IO[bytes]], rows: IO[bytes]) -> Iterator[pa
     said = report_of(report, code, output)
     if "error" in said:
         raise _failed(trial, said)
-    yield from _chunks(said, {suffix: results[suffix] for suffix in said["made"]})
+    if is_first:
+        yield from _chunks(said, {suffix: results[suffix] for suffix in said["made"]})
 
 
 def start(

@@ -20,6 +20,13 @@ class HasTrials(Params):
         "trials that run at a time (at least 1); as many as the cluster has slots for tasks when unset",
         at_least("parallelism", 1),
     )
+    numWorkers: Param[int] = Param(
+        Params._dummy(),
+        "numWorkers",
+        "tasks that train one model together, each on its share of every batch (at least 1); they start at "
+        "once, in Spark's barrier mode, and all of them hold all rows in files",
+        at_least("numWorkers", 1),
+    )
     failMode: Param[str] = Param(
         Params._dummy(),
         "failMode",
@@ -37,7 +44,7 @@ class HasTrials(Params):
 
     def __init__(self) -> None:
         super().__init__()
-        self._setDefault(failMode="fail")
+        self._setDefault(failMode="fail", numWorkers=1)
 
     def getParallelism(self) -> int:
         """Trials that run at a time."""
@@ -46,6 +53,19 @@ class HasTrials(Params):
     def setParallelism(self: P, value: int) -> P:
         """Sets how many trials run at a time, from 1 on."""
         return self._set(parallelism=value)
+
+    def getNumWorkers(self) -> int:
+        """Tasks that train one model together."""
+        return self.getOrDefault(self.numWorkers)
+
+    def setNumWorkers(self: P, value: int) -> P:
+        """Sets how many tasks train one model together, from 1 on.
+
+        A step is that of one task with the whole batch: losses and weights differ in the last bits alone.
+        Exceptions: each task draws its own dropout, and `BatchNormalization` sees its share of the batch.
+        kerasCallbacks and, of kerasFitParams, steps_per_epoch and validation_freq are not supported then.
+        """
+        return self._set(numWorkers=value)
 
     def getFailMode(self) -> str:
         """`"fail"` or `"skip"`."""

@@ -23,6 +23,8 @@ FIT_PARAMS = (
     "verbose",
 )
 """What kerasFitParams may hold."""
+ALONE = ("steps_per_epoch", "validation_freq")
+"""Those of them that several workers do not take."""
 _INSTEAD = {
     "callbacks": "set kerasCallbacks",
     "sample_weight": "set weightCol",
