@@ -128,6 +128,7 @@ bench: build $(ONNX)/done  ## Pictures per second and memory, ours and the rival
 	PYTHONPATH=$(SITE) $(PY) tests/bench/loading.py
 	PYTHONPATH=$(SITE) $(PY) tests/bench/keras_stages.py
 	PYTHONPATH=$(SITE) $(PY) tests/bench/frozen.py
+	PYTHONPATH=$(SITE) $(PY) tests/bench/trials.py
 
 # SPARKS: versions, each of 450 MB.
 SPARKS ?= 4.0.1 4.3.0

@@ -223,7 +223,7 @@ class BlockStage(TFTransformer):
         columns.check_new(StructType([dataset.schema[key] for key in keys]), self._outputs())
         task, fields = self._block_task(dataset, bundle, keys=len(keys))
         # Spark says where a group begins: it knows when two keys are equal.
-        of_keys = [F.col(_quoted(key)) for key in keys]
+        of_keys = [columns.named(key) for key in keys]
         place = F.row_number().over(Window.partitionBy(*of_keys).orderBy(*of_keys))
         rows = _selected(dataset, [*keys, *self._inputs()], (place == 1).alias("begins"))
         return _run(rows, partial(_blocks.reduced, task), fields, kept=len(keys))
@@ -301,13 +301,9 @@ def _field(schema: StructType, name: str) -> StructField:
     return schema[name]
 
 
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
-
-
 def _selected(dataset: DataFrame, names: list[str], *more: Column) -> DataFrame:
     """Columns by name; one name may stand twice."""
-    return dataset.select(*(F.col(_quoted(name)) for name in names), *more)
+    return dataset.select(*(columns.named(name) for name in names), *more)
 
 
 def _run(dataset: DataFrame, run: Any, fields: list[StructField], kept: int = 0) -> DataFrame:

@@ -17,6 +17,10 @@ helpers = pytest.importorskip("training_helpers")
 
 MIB = 1 << 20
 
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("SPARKDL_TEST_LONG"), reason="takes minutes: SPARKDL_TEST_LONG=1 runs it"
+)
+
 
 @pytest.fixture
 def cluster(monkeypatch, tmp_path):
@@ -123,9 +127,6 @@ def test_an_executor_that_is_killed_loses_no_trial(cluster, tmp_path):
     assert not Path(f"/proc/{killed[0][1]}").exists()  # The trial went with its executor.
 
 
-@pytest.mark.skipif(
-    not os.environ.get("SPARKDL_TEST_LONG"), reason="takes minutes: SPARKDL_TEST_LONG=1 runs it"
-)
 def test_data_of_four_times_the_memory_of_an_executor_trains(cluster, tmp_path):
     allowance, size, rows = 512 * MIB, 100_000, 5_400
     spark = cluster(1, 512)

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 import keras_models
-from sparkdl import KerasEstimator
+from sparkdl import KerasEstimator, SparkDLError, SparkDLValueError
 
 keras = pytest.importorskip("keras")
 helpers = pytest.importorskip("training_helpers")
 
 ROWS = 37
+
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,52 @@ def test_two_workers_give_what_one_gives(estimator, frame):
     mine, theirs = (keras.saving.load_model(m.getModelFile(), compile=False) for m in (together, alone))
     for found, expected in zip(mine.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.long
+def test_a_worker_without_rows_takes_part(estimator, frame):
+    few = estimator.copy({estimator.batchSize: 1, estimator.epochs: 1, estimator.validationFraction: 0.05})
+    alone, together = (few.copy({few.numWorkers: n}).fit(frame.limit(9)) for n in (1, 2))
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        assert together.history[0][name] == pytest.approx(alone.history[0][name], abs=1e-5), name
+
+
+@pytest.mark.long
+def test_a_worker_that_fails_is_told_and_the_others_end(frame):
+    layers = [keras.Input((3,)), helpers.Faulty(), keras.layers.Dense(2, "softmax")]
+    failing = KerasEstimator(
+        inputCol="x",
+        outputCol="scores",
+        labelCol="side",
+        modelFile=keras.Sequential(layers),
+        customObjects={"tests>Faulty": "training_helpers.Faulty"},
+        kerasLoss="categorical_crossentropy",
+        numWorkers=2,
+        kerasFitParams={"verbose": 0},
+    )
+    with pytest.raises(SparkDLError, match="the second worker fails"):
+        failing.fit(frame)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"numWorkers": 3}, "numWorkers is 3, but this cluster runs 2 tasks at a time"),
+        ({"kerasCallbacks": ["TerminateOnNaN"]}, "with several workers kerasCallbacks is not supported"),
+        ({"kerasFitParams": {"steps_per_epoch": 2}}, "kerasFitParams with steps_per_epoch is not supported"),
+    ],
+    ids=["slots", "callbacks", "steps"],
+)
+def test_what_several_workers_cannot_do_is_refused_before_any_job(
+    estimator, frame, runs_no_job, change, said
+):
+    with pytest.raises(SparkDLValueError, match=said):
+        estimator.copy({estimator.numWorkers: 2})._set(**change).fit(frame)
+
+
+def test_a_loss_that_is_no_mean_is_refused_before_any_job(estimator, frame, runs_no_job):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
+    model.compile("adam", keras.losses.CategoricalCrossentropy(reduction="sum"))
+    summing = estimator.copy({estimator.numWorkers: 2})._set(modelFile=model)
+    with pytest.raises(SparkDLValueError, match="has the reduction sum, but several workers need the mean"):
+        summing.fit(frame)

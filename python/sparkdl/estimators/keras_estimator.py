@@ -7,14 +7,14 @@ from typing import Any
 from pyspark import keyword_only
 from pyspark.ml.param.shared import HasInputCol, HasInputCols
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from sparkdl import params
 from sparkdl.estimators import shards
 from sparkdl.estimators.keras_fit import Data, KerasFit
-from sparkdl.estimators.labels import Labels, quoted
+from sparkdl.estimators.labels import Labels
 from sparkdl.estimators.models import KerasModel
 from sparkdl.exceptions import SparkDLValueError
+from sparkdl.transformers import columns
 from sparkdl.transformers.model_stage import Plan
 
 
@@ -129,7 +129,7 @@ class KerasEstimator(KerasFit, HasInputCol, HasInputCols, params.HasTensorOutput
     def _select(
         self, dataset: DataFrame, data: Data, found: Labels, folder: str, slots: int
     ) -> shards.Selected:
-        inputs = [F.col(quoted(name)).alias(f"_{n + 2}") for n, name in enumerate(data.source)]
+        inputs = [columns.named(name).alias(f"_{n + 2}") for n, name in enumerate(data.source)]
         return shards.select_numbers(
             dataset.select(*self._label_and_weight(dataset, found), *inputs),
             tuple(tuple(one["shape"]) for one in data.inputs),

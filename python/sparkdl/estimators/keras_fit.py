@@ -226,7 +226,7 @@ class KerasFit(
     def _label_and_weight(self, dataset: DataFrame, found: labels.Labels) -> list[Column]:
         name = self.getLabelCol()
         label = found.column(name, dataset.schema[name].dataType)
-        weight = F.col(labels.quoted(self.getWeightCol())) if self.isSet(self.weightCol) else F.lit(1.0)
+        weight = columns.named(self.getWeightCol()) if self.isSet(self.weightCol) else F.lit(1.0)
         return [label.alias("_0"), weight.cast("double").alias("_1")]
 
     def _label_type(self, found: labels.Labels) -> str:

@@ -11,14 +11,14 @@ from weakref import WeakKeyDictionary
 from pyspark import keyword_only
 from pyspark.ml.param.shared import HasInputCol
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from sparkdl import _engine, _loading, params
 from sparkdl.estimators import shards
 from sparkdl.estimators.keras_fit import Data, KerasFit
-from sparkdl.estimators.labels import Labels, quoted
+from sparkdl.estimators.labels import Labels
 from sparkdl.estimators.models import KerasImageFileModel
 from sparkdl.exceptions import SparkDLValueError
+from sparkdl.transformers import columns
 from sparkdl.transformers.model_stage import Plan
 from sparkdl.transformers.picture_stage import picture_options
 
@@ -172,7 +172,7 @@ class KerasImageFileEstimator(
     def _select(
         self, dataset: DataFrame, data: Data, found: Labels, folder: str, slots: int
     ) -> shards.Selected:
-        uri = F.col(quoted(self.getInputCol())).alias("_2")
+        uri = columns.named(self.getInputCol()).alias("_2")
         rows = dataset.select(uri, *self._label_and_weight(dataset, found))
         return shards.select_pictures(rows, data.source, folder, slots, self._label_type(found))
 

@@ -25,6 +25,7 @@ from pyspark.sql.types import (
 )
 
 from sparkdl.exceptions import SparkDLValueError
+from sparkdl.transformers import columns
 
 _WHOLE = (ByteType, ShortType, IntegerType, LongType, BooleanType)
 
@@ -40,17 +41,12 @@ class Labels:
 
     def column(self, name: str, found: DataType) -> Column:
         """The label as a double, or as an array of floats; null where there is none that was indexed."""
-        column = F.col(quoted(name))
+        column = columns.named(name)
         if self.kind == "vector":
             return as_array(column, found)
         if self.kind == "text":
             return index_of(column, self.names)
         return column.cast("double")
-
-
-def quoted(name: str) -> str:
-    """A column's name in an expression."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def as_array(column: Column, found: DataType) -> Column:
@@ -119,7 +115,7 @@ def is_regression(facts: dict[str, Any]) -> bool:
 def resolved(dataset: DataFrame, field: StructField, kind: str, facts: dict[str, Any]) -> Labels:
     """The labels of a data set: what is no index is given one. Runs a job, or two."""
     size, found = outputs(facts), field.dataType
-    column = F.col(quoted(field.name))
+    column = columns.named(field.name)
     if kind == "vector":
         _check_sizes(dataset, field, size)
         return Labels("vector")
@@ -165,8 +161,8 @@ def _names(field: StructField, classes: int) -> tuple[str, ...]:
 
 
 def _check_sizes(dataset: DataFrame, field: StructField, size: int) -> None:
-    length = F.size(as_array(F.col(quoted(field.name)), field.dataType))
-    lengths = F.when(F.col(quoted(field.name)).isNotNull(), length)
+    length = F.size(as_array(columns.named(field.name), field.dataType))
+    lengths = F.when(columns.named(field.name).isNotNull(), length)
     extremes: Any = dataset.select(F.min(lengths), F.max(lengths)).first()
     least, most = extremes
     if least is not None and (least, most) != (size, size):

@@ -13,8 +13,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, NumericType, StringType, StructType
 
 from sparkdl.estimators.history import History
-from sparkdl.estimators.labels import as_array, index_of, quoted
+from sparkdl.estimators.labels import as_array, index_of
 from sparkdl.params.search import HasLabelIndexCol, HasPredictions
+from sparkdl.transformers import columns
 from sparkdl.transformers.file_stage import FileStage
 from sparkdl.transformers.keras_image_file_transformer import KerasImageFileTransformer
 from sparkdl.transformers.keras_transformer import KerasTransformer
@@ -111,7 +112,7 @@ class FittedModel(
 
     def _scores(self, scored: DataFrame) -> Column:
         """The scores of a row as an array, flat."""
-        column, found = F.col(quoted(self.getOutputCol())), scored.schema[self.getOutputCol()].dataType
+        column, found = columns.named(self.getOutputCol()), scored.schema[self.getOutputCol()].dataType
         if isinstance(found, NumericType):
             return F.array(column)
         if isinstance(found, ArrayType):
@@ -123,7 +124,7 @@ class FittedModel(
         is_class = self.getOrDefault(self.predictionKind) in ("class", "binary", "failed")
         if not is_class or kind == "number" or name not in schema.names:
             return scored
-        found, column = schema[name].dataType, F.col(quoted(name))
+        found, column = schema[name].dataType, columns.named(name)
         if kind == "vector":
             if isinstance(found, (StringType, NumericType)):
                 return scored

@@ -20,6 +20,7 @@ from sparkdl import _engine
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 from sparkdl.image.conversion import imageArrayToStruct
 from sparkdl.image.schema import columnSchema, imageSchema
+from sparkdl.transformers import columns
 
 _IMAGE = pa.struct(
     [
@@ -73,7 +74,7 @@ def readImages(
     partitioning = files.schema.fields[4:]  # behind path, modificationTime, length and content
     # Spark's image source writes file:///a where the file's metadata have file:/a.
     origin = F.regexp_replace("_metadata.file_path", "^([A-Za-z][A-Za-z0-9+.-]*):/(?!/)", "$1:///")
-    extra = [F.col(_quoted(field.name)).alias(f"_{n}") for n, field in enumerate(partitioning)]
+    extra = [columns.named(field.name).alias(f"_{n}") for n, field in enumerate(partitioning)]
     encoded = _spread(files.select(origin.alias("origin"), F.col("content"), *extra), numPartitions)
     schema = StructType([*imageSchema.fields, *(StructField(f.name, f.dataType, True) for f in partitioning)])
     options = {"maxPixels": str(maxPixels), "applyExifOrientation": str(applyExifOrientation).lower()}
@@ -207,7 +208,3 @@ def _spread(files: DataFrame, partitions: int | None) -> DataFrame:
 def _require(met: bool, message: str) -> None:
     if not met:
         raise SparkDLValueError(message)
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

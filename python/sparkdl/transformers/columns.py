@@ -30,6 +30,11 @@ def found(schema: StructType, name: str) -> DataType:
     return fields[0].dataType
 
 
+def named(name: str) -> Column:
+    """The column of this name, whatever letters it has: a dot is none of a field."""
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
 def check_new(schema: StructType, names: list[str]) -> None:
     """Refuses a new column whose name is taken."""
     taken = set(schema.names)
