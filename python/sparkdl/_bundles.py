@@ -14,12 +14,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparkdl import _engine
+from sparkdl import _engine, _processes
 from sparkdl._cache import cache_folder, digest, exists, local_copy, locked
 from sparkdl._weights import published_file
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
@@ -249,14 +249,9 @@ def _natively_or_by_keras(convert: Callable[[], None], command: list[str], targe
 
 def _export_elsewhere(asked: list[str], target: Path) -> None:
     """Runs `python -m sparkdl export` and raises here what it raised there."""
-    environment: Mapping[str, str] = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "KERAS_BACKEND": "tensorflow",
-    }
     place = ["--output", str(target), "--cache-dir", str(target.parent.parent)]
     command = [sys.executable, "-m", "sparkdl", "export", "--json", *asked, *place]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=_processes.environment(), capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     try:
         said = json.loads(lines[-1])

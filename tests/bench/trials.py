@@ -1,9 +1,9 @@
 """Trials of a search, on one slot and on two, beside a plain loop of Keras over the same shards.
 
 Part of `make bench`. The same trials (a MobileNet that is trained whole, a learning rate each) three times:
-one after the other on one slot, side by side on two, and in a loop of `model.fit` over arrays in memory, in one
-process that starts TensorFlow once. A slot is a core, so the loop has one thread. Times are of the whole
-`fit`; pictures are decoded before it, and the count says how many were decoded in all.
+one by one on one slot, side by side on two, and in a loop of `model.fit` over arrays in memory, in a process
+that starts TensorFlow once. A slot is a core, so the loop has one thread. Times are of the whole `fit`;
+pictures are decoded before it, and the count says how many were decoded in all.
 """
 
 import json

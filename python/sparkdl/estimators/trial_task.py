@@ -22,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
+from sparkdl import _processes
 from sparkdl._batches import with_condition
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
@@ -149,13 +150,9 @@ def start(
     with _unnamed() as asked:
         asked.write(json.dumps(request).encode())
         asked.flush()
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "KERAS_BACKEND": "tensorflow",
-            "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-            **({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}),
-        }
+        environment = _processes.environment()
+        if gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus
         command = [sys.executable, "-m", "sparkdl.estimators.trial_process", _path(asked)]
         process = subprocess.Popen(
             command,
