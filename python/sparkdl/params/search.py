@@ -64,6 +64,8 @@ class HasTrials(Params):
         A step is that of one task with the whole batch: losses and weights differ in the last bits alone.
         Exceptions: each task draws its own dropout, and `BatchNormalization` sees its share of the batch.
         kerasCallbacks and, of kerasFitParams, steps_per_epoch and validation_freq are not supported then.
+        The tasks send gradients to each other over TCP in plain text, as TensorFlow does, on ports that the
+        system gives. All of them must find a slot at once, and Spark refuses this with dynamic allocation.
         """
         return self._set(numWorkers=value)
 
