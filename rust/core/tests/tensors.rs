@@ -338,6 +338,11 @@ fn rows_of_different_sizes_run_by_themselves() {
     assert_eq!(model.metrics().session_runs, 3);
     for (row, picture) in pictures.iter().enumerate() {
         let alone = model.run(&batch(vec![list(std::slice::from_ref(picture), kind.clone())])).unwrap();
-        assert_eq!(&all.column(0).as_list::<i32>().value(row), &alone.column(0).as_list::<i32>().value(0));
+        let values = |result: &RecordBatch, row| -> Vec<f32> {
+            result.column(0).as_list::<i32>().value(row).as_primitive::<Float32Type>().values().to_vec()
+        };
+        // The last bits depend on how many rows run together.
+        let expected: Vec<f64> = values(&alone, 0).into_iter().map(f64::from).collect();
+        assert_close(&values(&all, row), &expected);
     }
 }
