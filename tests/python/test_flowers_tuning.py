@@ -21,7 +21,6 @@ pytestmark = pytest.mark.long
 
 BLOCK = ["conv_dw_13", "conv_pw_13"]
 BATCH, SEED = 32, 1
-ACCURACY = MulticlassClassificationEvaluator(labelCol="labelIndex", metricName="accuracy")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +54,11 @@ def frame(spark, files):
     return spark.createDataFrame(rows, "uri string, label string, fold int").cache()
 
 
+@pytest.fixture
+def accuracy(spark):
+    return MulticlassClassificationEvaluator(labelCol="labelIndex", metricName="accuracy")
+
+
 @pytest.fixture(scope="module")
 def estimator(network, work):
     return KerasImageFileEstimator(
@@ -71,7 +75,7 @@ def estimator(network, work):
     )
 
 
-def test_the_last_block_gives_more_than_frozen_features(estimator, network, frame, files):
+def test_the_last_block_gives_more_than_frozen_features(estimator, network, frame, files, accuracy):
     head, block = ["head"], [*BLOCK, "head"]
     maps = [
         {estimator.trainableLayers: layers, estimator.epochs: 10, estimator.learningRate: 0.002}
@@ -83,7 +87,7 @@ def test_the_last_block_gives_more_than_frozen_features(estimator, network, fram
         is_tested = frame.uri.isin(tested)
         frozen, tuned = estimator.fit(frame.where(~is_tested), maps)
         found.append(
-            [ACCURACY.evaluate(model.transform(frame.where(is_tested))) for model in (frozen, tuned)]
+            [accuracy.evaluate(model.transform(frame.where(is_tested))) for model in (frozen, tuned)]
         )
         assert changed_layers(network, frozen) == set(head)
         assert changed_layers(network, tuned) == set(block)
@@ -109,13 +113,15 @@ def changed_layers(file, model):
 RATES, EPOCHS = [1e-7, 0.001, 0.003], [2, 5]
 
 
-def test_a_search_picks_what_a_plain_loop_picks(estimator, network, frame, work, spark, face, tmp_path):
+def test_a_search_picks_what_a_plain_loop_picks(
+    estimator, network, frame, work, accuracy, spark, face, tmp_path
+):
     tuned = estimator.copy({estimator.trainableLayers: [*BLOCK, "head"]})
     grid = ParamGridBuilder().addGrid(tuned.learningRate, RATES).addGrid(tuned.epochs, EPOCHS).build()
     search = CrossValidator(
         estimator=Pipeline(stages=[tuned]),
         estimatorParamMaps=grid,
-        evaluator=ACCURACY,
+        evaluator=accuracy,
         numFolds=2,
         foldCol="fold",
         parallelism=2,
