@@ -16,7 +16,7 @@ from .conftest import Finished
 
 pytest.importorskip("keras")
 
-FEW = ("MobileNet_0.25", "MobileNetV3Small", "DenseNet121", "ConvNeXtTiny")
+FEW = ("MobileNet_0.25", "MobileNetV3Small", "ConvNeXtTiny")
 # `make zoo` asks for the networks that it is called with, or for one of each family.
 ASKED = os.environ.get("SPARKDL_ZOO_JVM")
 NETWORKS = FEW if ASKED is None else ASKED.split() or comparison.FAMILIES
