@@ -70,6 +70,8 @@ def fit(
     step, test = _step(model, workers), _test(model)
     moving = _moving(model)
     count, size = len(training.place), spec["batchSize"]
+    # Metrics make what they hold with the first row that they see, and here a process may see none.
+    test(*_arrays(training, np.arange(1)))
     model.stop_training = False
     said.on_train_begin()
     for epoch in range(spec["epochs"]):
