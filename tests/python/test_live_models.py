@@ -59,6 +59,7 @@ def test_a_live_model_is_keras_own(frame):
     np.testing.assert_allclose(transformed(model, frame), of_keras(model), atol=EXACT)
 
 
+@pytest.mark.long
 def test_new_weights_of_a_live_model_are_seen(frame):
     model = keras_models.dense()
     before = transformed(model, frame)
@@ -85,12 +86,14 @@ def test_what_a_layer_of_ones_own_computes_is_no_cached_secret(frame):
     assert not np.allclose(before, after)
 
 
+@pytest.mark.long
 def test_a_live_lambda_runs(frame):
     given = keras.Input((3,), name="numbers")
     model = keras.Model(given, keras.layers.Lambda(lambda x: x * 3 + 1, name="more")(given))
     np.testing.assert_allclose(transformed(model, frame), of_keras(model), atol=EXACT)
 
 
+@pytest.mark.long
 def test_loops_and_branches_of_a_layer_run(frame):
     import tensorflow as tf
 
@@ -113,6 +116,7 @@ def test_loops_and_branches_of_a_layer_run(frame):
     assert expected.shape == found.shape
 
 
+@pytest.mark.long
 def test_several_inputs_outputs_and_types_freeze_too(spark):
     several = keras_models.several()
 
