@@ -18,7 +18,11 @@ def jar() -> str | None:
 
 
 def open_session(face: str, warehouse: Path) -> Any:
-    """A session of this face, on two cores of this machine."""
+    """A session of this face, on two cores of this machine.
+
+    As on a cluster a task is tried again: Spark may hand it a Python worker that it closed itself a moment
+    before, when it killed another task (SPARK-54217), and a `local[2]` never tries twice.
+    """
     if face == "python":
         os.environ["SPARKDL_PATH"] = "python"
     if face == "connect":
@@ -36,7 +40,8 @@ def open_session(face: str, warehouse: Path) -> Any:
         options["spark.jars"] = jar()
     for key, value in options.items():
         builder = builder.config(key, value)
-    return (builder.remote("local[2]") if face == "connect" else builder.master("local[2]")).getOrCreate()
+    master = "local[2,2]"
+    return (builder.remote(master) if face == "connect" else builder.master(master)).getOrCreate()
 
 
 def jar_answers(session: Any) -> bool:

@@ -74,17 +74,18 @@ def _run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordB
 
 def _spool(batches: Iterator[pa.RecordBatch], files: list[IO[bytes]], rows: IO[bytes]) -> None:
     columns: dict[str, list[Any]] = {"key": [], "row": [], "label": [], "weight": []}
+    # Copies: a view of one column of a batch would hold all of the batch, inputs and all.
     for batch in batches:
         by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
         columns["key"].append(np.array([bytes.fromhex(key) for key in by_name["key"].to_pylist()], "S32"))
-        columns["row"].append(by_name["row"].to_numpy())
+        columns["row"].append(by_name["row"].to_numpy().copy())
         columns["weight"].append(by_name["weight"].to_numpy().astype(np.float64))
         label = by_name["label"]
         if pa.types.is_list(label.type):
             flat = label.flatten().to_numpy(zero_copy_only=False)
             columns["label"].append(flat.reshape(batch.num_rows, -1).astype(np.float32))
         else:
-            columns["label"].append(label.to_numpy())
+            columns["label"].append(label.to_numpy().copy())
         for number, file in enumerate(files):
             for value in by_name[f"x{number}"]:
                 file.write(value.as_buffer())
