@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import keras_models
@@ -116,6 +117,41 @@ def test_rows_are_mapped_and_not_held():
         for index in range(len(batches)):
             batches[index]
         assert _anonymous() - before < 40 << 20
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("label", [pa.int32(), pa.float64(), pa.list_(pa.float32())], ids=str)
+def test_a_task_holds_one_batch_at_a_time_while_it_writes_them(label, tmp_path):
+    """A batch of a stream is one piece of memory, and a view of one of its columns holds all of it."""
+    count, rows, side = 8, 10, 100_000
+    values = [[1.0]] * rows if pa.types.is_list(label) else [1] * rows
+    fixed = {"key": ["00" * 32] * rows, "row": list(range(rows)), "weight": [1.0] * rows}
+    columns = {name: pa.array(column) for name, column in fixed.items()}
+    batch = pa.record_batch(
+        {**columns, "label": pa.array(values, label), "x0": pa.array([bytes(side)] * rows)}
+    )
+    with pa.OSFile(str(tmp_path / "batches"), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(count):
+            writer.write_batch(batch)
+    held = []
+
+    def batches(stream):
+        for found in stream:
+            held.append(pa.total_allocated_bytes() - before)
+            yield found
+
+    before = pa.total_allocated_bytes()
+    with (
+        pa.OSFile(str(tmp_path / "batches")) as file,
+        tempfile.TemporaryFile() as target,
+        tempfile.TemporaryFile() as others,
+    ):
+        trial_task._spool(batches(pa.ipc.open_stream(file)), [target], others)
+        assert target.tell() == count * rows * side
+        others.seek(0)
+        assert np.load(others)["row"].tolist() == list(range(rows)) * count
+    assert len(held) == count
+    assert max(held) < 3 * batch.nbytes
 
 
 def _anonymous():
