@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pytest
 
 import seeded
 from sparkdl import _engine, _native
@@ -36,6 +37,10 @@ FAMILIES = (
     "ConvNeXtTiny",
 )
 """One network of each family; `make zoo` compares all."""
+
+_LONG = ("Xception", "VGG16", "DenseNet121", "NASNetMobile", "EfficientNetV2B0", "ConvNeXtTiny")
+EACH_FAMILY = [pytest.param(name, marks=[pytest.mark.long] if name in _LONG else []) for name in FAMILIES]
+"""For tests of all of them: those with a deep or a large one take most of a minute."""
 
 WHOLE_MODELS = ("model.keras", "model.h5")
 WEIGHTS_ALONE = ("new.weights.h5", "published.h5")

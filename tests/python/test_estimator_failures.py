@@ -81,7 +81,8 @@ from sparkdl.estimators import trial_task
 with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as output:
     print(flush=True)
     request = {{"examine": [{{"wait": 1}}] , "report": "{tmp_path}/fifo"}}
-    trial_task.start(request, [report], output)
+    with trial_task.Process([report], output) as process:
+        process.asked(request)
 """
     os.mkfifo(tmp_path / "fifo")  # The process waits for a reader when it wants to report.
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)

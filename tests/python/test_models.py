@@ -9,7 +9,7 @@ import pytest
 
 import seeded
 import sparkdl
-from comparison import FAMILIES
+from comparison import EACH_FAMILY
 from sessions import ROOT
 from sparkdl import SparkDLValueError, _keras
 from sparkdl.__main__ import main
@@ -90,7 +90,7 @@ def test_a_bundle_of_published_weights_is_named_by_their_hash_else_by_their_addr
     assert row.bundle_key == f"imagenet-{key[:16]}"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", EACH_FAMILY)
 def test_a_row_says_what_keras_builds_and_fetches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     row = named_model(name)
     fetched = []

@@ -15,7 +15,7 @@ from PIL import Image
 import seeded
 import sparkdl
 from comparison import (
-    FAMILIES,
+    EACH_FAMILY,
     WEIGHTS_ALONE,
     WHOLE_MODELS,
     WITHOUT_TOP,
@@ -54,7 +54,7 @@ def stage_outputs(spark: Any, bundle: Path, files: list[bytes]) -> seeded.Output
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", EACH_FAMILY)
 def test_every_form_of_file_gives_features_and_logits_of_keras(name: str, tmp_path: Path) -> None:
     """Read without Keras: whole models, and weights alone as Keras 3 writes them and as it publishes them."""
     row = named_model(name)

@@ -52,7 +52,8 @@ def _of_the_model(spec: dict[str, Any], path: str) -> dict[str, Any]:
 def _ask(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as output:
         request = {"examine": specs, "report": f"/proc/self/fd/{report.fileno()}"}
-        code = trial_task.start(request, [report], output)
+        with trial_task.Process([report], output) as process:
+            code = process.asked(request)
         said = trial_task.report_of(report, code, output)
     if "error" in said:
         raise SparkDLError(f"{said['error']}\n{said['traceback']}", said["kind"])

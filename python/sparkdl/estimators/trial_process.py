@@ -1,6 +1,7 @@
-"""A process of its own that trains one model, or tells what models are: `python -m` this, with a JSON file.
+"""A process of its own that trains one model, or tells what models are: `python -m` this.
 
-It ends with the process that started it, even where that is killed.
+What it is asked comes as a line of JSON through a pipe that stays open: it ends with the process that started
+it, even where that is killed.
 """
 
 from __future__ import annotations
@@ -8,16 +9,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sparkdl._keras import keras
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 _PR_SET_PDEATHSIG = 1
@@ -49,10 +52,12 @@ class Reporter:
                 self._socket = None
 
 
-def main(place: str) -> None:
-    """Does what the JSON file at `place` asks, and writes what came of it where the file says."""
-    _end_with_parent()
-    request = json.loads(Path(place).read_text())
+def main() -> None:
+    """Does what is asked, and writes what came of it where the request says."""
+    requests = _end_with_parent()
+    with suppress(Exception):  # Fails once more below, and is reported there.
+        keras()  # Takes seconds, in which the rows are still on their way.
+    request = requests.get()
     try:
         report = _examined(request) if "examine" in request else _trained(request)
     except BaseException as error:
@@ -97,8 +102,6 @@ def _trained(request: dict[str, Any]) -> dict[str, Any]:
 
 def _limit_threads(threads: int, repeatable: bool) -> None:
     """Before TensorFlow starts any: afterwards its threads cannot be changed."""
-    from sparkdl._keras import keras
-
     keras()
     import tensorflow as tf
 
@@ -119,16 +122,21 @@ def _failure(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _end_with_parent() -> None:
+def _end_with_parent() -> queue.Queue[dict[str, Any]]:
+    """Sees to it; gives where the request will be."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    requests: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def wait() -> None:
-        while os.read(0, 1024):
-            pass
+        # Without a buffer, whose lock the interpreter would wait for at its end.
+        with open(0, "rb", buffering=0) as pipe:
+            for line in pipe:
+                requests.put(json.loads(line))
         os._exit(1)  # Whoever held the other end of the pipe is gone.
 
     threading.Thread(target=wait, daemon=True).start()
+    return requests
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

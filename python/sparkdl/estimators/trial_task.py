@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -62,14 +63,38 @@ def run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBa
 
 
 def _run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    files = [_unnamed() for _ in trial.inputs]
-    rows = _unnamed()
-    try:
+    from pyspark import SparkFiles
+
+    with ExitStack() as stack:
+        files = [stack.enter_context(_unnamed()) for _ in trial.inputs]
+        rows, report, output = (stack.enter_context(_unnamed()) for _ in range(3))
+        results = {suffix: stack.enter_context(_unnamed()) for suffix in _SUFFIXES}
+        shared = [*files, rows, *results.values(), report]
+        # Before the rows come: TensorFlow takes seconds to start.
+        process = stack.enter_context(Process(shared, output, _gpus()))
         _spool(batches, files, rows)
-        yield from _train(trial, files, rows, _met(trial.workers))
-    finally:
-        for file in (*files, rows):
-            file.close()
+        workers = _met(trial.workers)
+        is_first = workers is None or workers["index"] == 0
+        code = process.asked(
+            {
+                "model": SparkFiles.get(trial.model),
+                "spec": trial.spec,
+                "rows": _path(rows),
+                "inputs": [{**i, "file": _path(file)} for i, file in zip(trial.inputs, files, strict=True)],
+                "labels": trial.labels,
+                "weighted": trial.weighted,
+                "threads": _cores(),
+                "progress": trial.progress if is_first else None,
+                "workers": workers,
+                "results": {suffix: _path(file) for suffix, file in results.items()},
+                "report": _path(report),
+            }
+        )
+        said = report_of(report, code, output)
+        if "error" in said:
+            raise _failed(trial, said)
+        if is_first:
+            yield from _chunks(said, {suffix: results[suffix] for suffix in said["made"]})
 
 
 def _spool(batches: Iterator[pa.RecordBatch], files: list[IO[bytes]], rows: IO[bytes]) -> None:
@@ -113,61 +138,37 @@ def _met(count: int) -> dict[str, Any] | None:
     return {"index": context.partitionId(), "addresses": addresses, "seed": found[0]["seed"]}
 
 
-def _train(
-    trial: Trial, files: list[IO[bytes]], rows: IO[bytes], workers: dict[str, Any] | None
-) -> Iterator[pa.RecordBatch]:
-    from pyspark import SparkFiles
+class Process:
+    """A Python of its own that starts at once, does what it is asked, and ends when this process does."""
 
-    is_first = workers is None or workers["index"] == 0
-
-    results = {suffix: _unnamed() for suffix in _SUFFIXES}
-    report, output = _unnamed(), _unnamed()
-    request = {
-        "model": SparkFiles.get(trial.model),
-        "spec": trial.spec,
-        "rows": _path(rows),
-        "inputs": [{**i, "file": _path(file)} for i, file in zip(trial.inputs, files, strict=True)],
-        "labels": trial.labels,
-        "weighted": trial.weighted,
-        "threads": _cores(),
-        "progress": trial.progress if is_first else None,
-        "workers": workers,
-        "results": {suffix: _path(file) for suffix, file in results.items()},
-        "report": _path(report),
-    }
-    shared = [*files, rows, *results.values(), report]
-    code = start(request, shared, output, _gpus())
-    said = report_of(report, code, output)
-    if "error" in said:
-        raise _failed(trial, said)
-    if is_first:
-        yield from _chunks(said, {suffix: results[suffix] for suffix in said["made"]})
-
-
-def start(
-    request: dict[str, Any], shared: list[IO[bytes]], output: IO[bytes], gpus: str | None = None
-) -> int:
-    """Runs `trial_process` and gives its exit code. It ends when this process does."""
-    with _unnamed() as asked:
-        asked.write(json.dumps(request).encode())
-        asked.flush()
+    def __init__(self, shared: list[IO[bytes]], output: IO[bytes], gpus: str | None = None) -> None:
         environment = _processes.environment()
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpus
-        command = [sys.executable, "-m", "sparkdl.estimators.trial_process", _path(asked)]
-        process = subprocess.Popen(
-            command,
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sparkdl.estimators.trial_process"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=[file.fileno() for file in (*shared, asked)],
+            pass_fds=[file.fileno() for file in shared],
         )
-        try:
-            return process.wait()
-        finally:
-            process.kill()
-            process.wait()
+
+    def asked(self, request: dict[str, Any]) -> int:
+        """Has it done, and gives the exit code."""
+        pipe = self._process.stdin
+        assert pipe is not None
+        with suppress(BrokenPipeError):  # Where it ended before, its code says why.
+            pipe.write(json.dumps(request).encode() + b"\n")
+            pipe.flush()
+        return self._process.wait()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
 def report_of(report: IO[bytes], code: int, output: IO[bytes]) -> dict[str, Any]:
