@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sessions import SHORT_LIVED
+
 ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
 TIMEOUT = 1200
@@ -98,7 +100,7 @@ def clean_env(tmp_path: Path) -> dict[str, str]:
     env["SPARKDL_CACHE_DIR"] = str(tmp_path / "cache")
     env["PYSPARK_PYTHON"] = sys.executable
     # Small jobs: compiling what is hot once more takes longer than it saves.
-    env["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    env["JAVA_TOOL_OPTIONS"] = SHORT_LIVED
     return env
 
 

@@ -32,6 +32,8 @@ _PICTURES = "key string, pixels binary, reason string"
 _ROW_GROUP = 8 << 20
 _PICTURES_A_TASK = 1000
 _FILES_AT_ONCE = 32
+_numbers: dict[int, list[int]] = {}
+"""By the count of partitions."""
 
 
 @dataclass(frozen=True)
@@ -251,12 +253,17 @@ def for_tasks(rows: DataFrame, count: int) -> DataFrame:
     """The rows in one partition, or all of them in each of several."""
     if count == 1:
         return rows.coalesce(1)
-    # Numbers that hash partitioning, with Spark's hash, sends to a partition each.
-    hashed = rows.sparkSession.range(100 * count).selectExpr("id", f"pmod(hash(id), {count}) as part")
-    found = hashed.groupBy("part").agg(F.min("id").alias("id")).collect()
-    numbers = F.array(*[F.lit(row["id"]).cast("bigint") for row in found])
+    numbers = F.array(*[F.lit(number).cast("bigint") for number in _one_for_each(rows.sparkSession, count)])
     copies = rows.withColumn("task", F.explode(numbers))
     return copies.repartition(count, "task").drop("task")
+
+
+def _one_for_each(spark: SparkSession, count: int) -> list[int]:
+    """Numbers that hash partitioning, with Spark's hash, sends to a partition each."""
+    if count not in _numbers:
+        hashed = spark.range(100 * count).selectExpr("id", f"pmod(hash(id), {count}) as part")
+        _numbers[count] = [row["id"] for row in hashed.groupBy("part").agg(F.min("id").alias("id")).collect()]
+    return _numbers[count]
 
 
 def check(selected: Selected, handle_invalid: str) -> None:
