@@ -1,17 +1,20 @@
 """Trials of a search, on one slot and on two, beside a plain loop of Keras over the same shards.
 
-Part of `make bench`. The same trials (a MobileNet that is trained whole, a learning rate each) three times:
+Part of `make bench`. The same trials (a MobileNet that is trained whole, a learning rate each) three ways:
 one by one on one slot, side by side on two, and in a loop of `model.fit` over arrays in memory, in a process
 that starts TensorFlow once. A slot is a core, so the loop has one thread. Times are of the whole `fit`;
-pictures are decoded before it, and the count says how many were decoded in all.
+pictures are decoded before it, and the count says how many were decoded in all. The loop runs before and
+after, as the machine may have changed its pace: its mean counts, and the seconds of epochs tell.
 """
 
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import bench
@@ -37,8 +40,18 @@ def rates() -> list[float]:
     return [1e-3 / 2**trial for trial in range(TRIALS)]
 
 
-def search(spark: Any, parallelism: int, rates: list[float], epochs: int) -> float:
-    """The seconds of a fit."""
+@dataclass(frozen=True)
+class Took:
+    """What a way took."""
+
+    whole: float
+    """Seconds."""
+    epoch: float
+    """Seconds of an epoch after the first, in which TensorFlow makes its graph: their median."""
+
+
+def search(spark: Any, parallelism: int, rates: list[float], epochs: int) -> Took:
+    """A fit."""
     from sparkdl import KerasImageFileEstimator
 
     files = sorted((FOLDER / "files").iterdir())
@@ -62,18 +75,24 @@ def search(spark: Any, parallelism: int, rates: list[float], epochs: int) -> flo
     shutil.rmtree(FOLDER / "work/trials", ignore_errors=True)
     since = time.monotonic()
     models = estimator.fit(frame, [{estimator.learningRate: rate} for rate in rates])
+    took = time.monotonic() - since
     assert all(len(model.history) == epochs for model in models)
-    return time.monotonic() - since
+    return Took(took, _later([[row["seconds"] for row in model.history] for model in models]))
 
 
-def plain() -> float:
-    """The seconds of a loop of `model.fit`, of which reading the shards is a part."""
+def _later(epochs: list[list[float]]) -> float:
+    return statistics.median([seconds for trial in epochs for seconds in trial[1:] or trial])
+
+
+def plain() -> Took:
+    """A loop of `model.fit`, of which reading the shards is a part."""
     command = [sys.executable, __file__, "plain"]
     since = time.monotonic()
-    subprocess.run(
-        command, check=True, env=os.environ | {"KERAS_BACKEND": "tensorflow"}, stderr=subprocess.DEVNULL
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        command, check=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    return time.monotonic() - since
+    return Took(time.monotonic() - since, _later(json.loads(done.stdout)))
 
 
 def loop() -> None:
@@ -90,13 +109,24 @@ def loop() -> None:
     x = np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE, 3).astype(np.float32) / 127.5 - 1
     y = np.eye(CLASSES, dtype=np.float32)[np.arange(len(x)) % CLASSES]
     assert len(x) == COUNT
+    seconds = list[list[float]]()
+
+    class Times(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.since = time.monotonic()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            seconds[-1].append(time.monotonic() - self.since)
+
     for rate in rates():
+        seconds.append([])
         keras.utils.set_random_seed(SEED)
         tf.config.experimental.enable_op_determinism()  # as ours with a seed
         model = keras.saving.load_model(FOLDER / "model.keras", compile=False)
         model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy")
-        model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+        model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[Times()])
         model.save(FOLDER / "plain.keras")
+    print(json.dumps(seconds))
 
 
 def decoded() -> int:
@@ -120,14 +150,24 @@ def main() -> None:
     prepare()
     spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
     search(spark, 1, [1e-3], 1)  # decodes the pictures
-    one, two, keras = search(spark, 1, rates(), EPOCHS), search(spark, 2, rates(), EPOCHS), plain()
-    ratios = {"two slots / one slot": two / one, "one slot / plain loop of Keras": one / keras}
+    before = plain()
+    one, two = search(spark, 1, rates(), EPOCHS), search(spark, 2, rates(), EPOCHS)
+    after = plain()
+    keras = Took((before.whole + after.whole) / 2, (before.epoch + after.epoch) / 2)
+    ways = {"one slot": one, "two slots": two, "plain loop of Keras": keras}
+    ratios = {
+        "two slots / one slot": two.whole / one.whole,
+        "one slot / plain loop of Keras": one.whole / keras.whole,
+    }
     print(f"{TRIALS} trials of {EPOCHS} epochs over {COUNT} pictures, of which {decoded()} were decoded")
-    print(f"  one slot {one:.0f} s, two slots {two:.0f} s, plain loop of Keras {keras:.0f} s")
+    for name, took in ways.items():
+        print(f"  {name}: {took.whole:.0f} s, an epoch {took.epoch:.2f} s")
+    print(f"  the loop before and after: {before.whole:.0f} s and {after.whole:.0f} s")
     for name, ratio in ratios.items():
         print(f"  {name}: {ratio:.2f} (bar {BARS[name]})")
-    report = {"seconds": {"one": one, "two": two, "plain": keras}, "ratios": ratios, "decoded": decoded()}
-    (bench.ROOT / "dist/bench_trials.json").write_text(json.dumps({**report, "bars": BARS}, indent=2) + "\n")
+    report = {"ways": {name: asdict(took) for name, took in ways.items()}, "ratios": ratios, "bars": BARS}
+    file = bench.ROOT / "dist/bench_trials.json"
+    file.write_text(json.dumps({**report, "decoded": decoded()}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,11 +18,7 @@ def jar() -> str | None:
 
 
 def open_session(face: str, warehouse: Path) -> Any:
-    """A session of this face, on two cores of this machine.
-
-    As on a cluster a task is tried again: Spark may hand it a Python worker that it closed itself a moment
-    before, when it killed another task (SPARK-54217), and a `local[2]` never tries twice.
-    """
+    """A session of this face, on two cores of this machine."""
     if face == "python":
         os.environ["SPARKDL_PATH"] = "python"
     if face == "connect":
@@ -33,6 +29,9 @@ def open_session(face: str, warehouse: Path) -> Any:
     options = {
         "spark.driver.extraJavaOptions": SHORT_LIVED,
         "spark.ui.enabled": "false",
+        # The worker of a killed task may be closed just after it was given back, and be given to the next
+        # (SPARK-54217). After two seconds, as is the default, that happens where the processors are busy.
+        "spark.python.task.killTimeout": "20s",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": str(warehouse),
     }
@@ -40,8 +39,7 @@ def open_session(face: str, warehouse: Path) -> Any:
         options["spark.jars"] = jar()
     for key, value in options.items():
         builder = builder.config(key, value)
-    master = "local[2,2]"
-    return (builder.remote(master) if face == "connect" else builder.master(master)).getOrCreate()
+    return (builder.remote("local[2]") if face == "connect" else builder.master("local[2]")).getOrCreate()
 
 
 def jar_answers(session: Any) -> bool:
