@@ -17,9 +17,7 @@ helpers = pytest.importorskip("training_helpers")
 
 MIB = 1 << 20
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("SPARKDL_TEST_LONG"), reason="takes minutes: SPARKDL_TEST_LONG=1 runs it"
-)
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

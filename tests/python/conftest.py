@@ -20,15 +20,6 @@ FACE = os.environ.get("SPARKDL_TEST_FACE", "python")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not os.environ.get("SPARKDL_TEST_LONG"):
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(
-                    pytest.mark.skip(reason="takes most of a minute: SPARKDL_TEST_LONG=1 runs it")
-                )
-
-
 @pytest.fixture(scope="session")
 def face() -> str:
     return FACE

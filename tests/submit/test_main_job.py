@@ -62,6 +62,7 @@ def predictions(folder: Path) -> dict[tuple[int, str], tuple[float, float]]:
     return {(int(row["split"]), row["name"]): (row["label"], row["prediction"]) for row in rows}
 
 
+@pytest.mark.long
 def test_scala_and_python_give_the_same_features_and_predictions_on_five_splits_of_the_flowers(
     flowers: Path, wheel_env: dict[str, str], spark_shell: Callable[..., Finished], coordinate: list[str]
 ) -> None:
