@@ -1,6 +1,8 @@
 """What the processes of trials do with a model and its rows, without Spark."""
 
 import re
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -144,6 +146,34 @@ def test_equal_inputs_validate_or_train_together():
     assert not set(training.keys.tolist()) & set(validation.keys.tolist())
     again = feeding.split(rows_of(keys), 0.25, 2)[1]
     assert set(again.keys.tolist()) != set(validation.keys.tolist())
+
+
+def test_passes_follow_each_other_and_each_holds_every_row_once():
+    rows = rows_of([b"%02d" % n for n in range(10)])
+    found = [labels.numpy().tolist() for _, labels in feeding.endless(numbered(rows), 4, 7).take(6)]
+    assert [len(batch) for batch in found] == [4, 4, 2, 4, 4, 2]
+    assert [*chain(*found[:3])] == feeding.epoch_order(10, 7, 0).tolist()
+    assert [*chain(*found[3:])] == feeding.epoch_order(10, 7, 1).tolist()
+    assert feeding.steps(rows, 4) == 3
+    in_order = [labels.numpy().tolist() for _, labels in feeding.once(numbered(rows), 4)]
+    assert in_order == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_batches_have_the_inputs_and_weights_of_the_model():
+    rows = numbered(rows_of([b"%02d" % n for n in range(3)]))
+    more = replace(rows, inputs=[np.ones((3, 2), np.uint8), np.ones((3, 1, 4), np.float32)])
+    more = replace(more, tables=[None, None], weights=np.ones(3, np.float32))
+    (first, second), labels, weights = feeding.endless(more, 2, None).element_spec
+    assert [(s.shape.as_list(), s.dtype.name) for s in (first, second, labels, weights)] == [
+        ([None, 2], "uint8"),
+        ([None, 1, 4], "float32"),
+        ([None], "float32"),
+        ([None], "float32"),
+    ]
+
+
+def numbered(rows):
+    return replace(rows, labels=np.arange(len(rows.place), dtype=np.float32))
 
 
 @pytest.mark.parametrize("name", ["tf", "caffe", "torch"])

@@ -1,5 +1,7 @@
 """KerasEstimator: rows of numbers, labels of all kinds, against a plain Keras loop over the same rows."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
@@ -79,21 +81,28 @@ def scores_of(model, frame):
     return np.stack([row["scores"].toArray() for row in model.transform(frame).orderBy("id").collect()])
 
 
-def trained_by_keras(file, numbers, classes):
-    """The same training as a plain loop: rows in the order of their keys, shuffled by epoch."""
-    import hashlib
-
-    from sparkdl.estimators.feeding import epoch_order
-
+def ordered(numbers, classes):
+    """Inputs, labels and weights in the order of the rows' keys."""
     keys = [hashlib.sha256(row.tobytes()).digest() for row in numbers]
     order = np.array(sorted(range(COUNT), key=keys.__getitem__))
-    x, y = numbers[order], np.eye(3, dtype=np.float32)[classes[order]]
     weights = (1.0 + order % 2).astype(np.float32)
+    return numbers[order], np.eye(3, dtype=np.float32)[classes[order]], weights
+
+
+def compiled(file):
     keras.utils.set_random_seed(SEED)
     model = keras.saving.load_model(file, compile=False)
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     model.optimizer.learning_rate = 0.05
-    losses = []
+    return model
+
+
+def trained_by_keras(file, numbers, classes):
+    """The same training as a plain loop, shuffled by epoch."""
+    from sparkdl.estimators.feeding import epoch_order
+
+    x, y, weights = ordered(numbers, classes)
+    model, losses = compiled(file), []
     for epoch in range(EPOCHS):
         o = epoch_order(COUNT, SEED, epoch)
         found = model.fit(x[o], y[o], sample_weight=weights[o], batch_size=BATCH, shuffle=False, verbose=0)
@@ -101,14 +110,35 @@ def trained_by_keras(file, numbers, classes):
     return model, losses
 
 
-def test_training_is_that_of_a_plain_keras_loop(fitted, file, numbers, classes, frame):
-    theirs, losses = trained_by_keras(file, numbers, classes)
+def assert_same_weights(fitted, theirs):
     ours = keras.saving.load_model(fitted.getModelFile(), compile=False)
     for mine, yours in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(mine, yours, atol=1e-5)
+
+
+def test_training_is_that_of_a_plain_keras_loop(fitted, file, numbers, classes, frame):
+    theirs, losses = trained_by_keras(file, numbers, classes)
+    assert_same_weights(fitted, theirs)
     assert [row["epoch"] for row in fitted.history] == [1, 2, 3]
     np.testing.assert_allclose([row["loss"] for row in fitted.history], losses, atol=1e-5)
     assert "accuracy" in fitted.history[0]
+
+
+@pytest.mark.once
+def test_an_epoch_of_so_many_steps_goes_on_where_the_last_ended(estimator, file, numbers, classes, frame):
+    from sparkdl.estimators.feeding import epoch_order
+
+    more = {"steps_per_epoch": 3, "verbose": 0}
+    fitted = estimator.copy({estimator.kerasFitParams: more}).fit(frame)
+    x, y, weights = ordered(numbers, classes)
+    theirs = compiled(file)
+    for step in range(3 * EPOCHS):
+        # A pass has four batches, the last of them a part of one.
+        number, batch = divmod(step, 4)
+        o = epoch_order(COUNT, SEED, number)[batch * BATCH :][:BATCH]
+        theirs.train_on_batch(x[o], y[o], weights[o])
+    assert_same_weights(fitted, theirs)
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3]
 
 
 def test_scores_are_keras_own_and_predictions_their_best(fitted, numbers, frame):

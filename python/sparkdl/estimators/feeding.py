@@ -5,15 +5,15 @@ Only a trial's process imports this: it loads TensorFlow.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from sparkdl._keras import keras
 
 Numbers = npt.NDArray[Any]
 
@@ -120,29 +120,63 @@ def class_factors(classes: Numbers, weights: Any, outputs: int) -> Numbers:
     return chosen
 
 
-def dataset(rows: Rows, batch_size: int, shuffle_seed: int | None) -> tuple[Any, Any]:
-    """A `keras.utils.PyDataset`, and the callback that gives it another order each epoch where there is a
-    seed for it.
+def endless(rows: Rows, batch_size: int, shuffle_seed: int | None) -> Any:
+    """Batches of one pass over the rows after the other, each in its own order where there is a seed."""
+    import tensorflow as tf
+
+    count, in_pass = len(rows.place), steps(rows, batch_size)
+
+    @functools.lru_cache(maxsize=1)
+    def order(epoch: int) -> Numbers:
+        return epoch_order(count, shuffle_seed, epoch)
+
+    def batch(number: int) -> tuple[Any, ...]:
+        epoch, step = divmod(number, in_pass)
+        return rows.batch(order(epoch)[step * batch_size : (step + 1) * batch_size])
+
+    return _batches(rows, batch, tf.data.Dataset.counter())
+
+
+def once(rows: Rows, batch_size: int) -> Any:
+    """Batches of one pass over the rows as they are."""
+    import tensorflow as tf
+
+    places = np.arange(len(rows.place))
+
+    def batch(number: int) -> tuple[Any, ...]:
+        return rows.batch(places[number * batch_size : (number + 1) * batch_size])
+
+    return _batches(rows, batch, tf.data.Dataset.range(steps(rows, batch_size)))
+
+
+def steps(rows: Rows, batch_size: int) -> int:
+    """How many batches a pass over the rows has."""
+    return math.ceil(len(rows.place) / batch_size)
+
+
+def _batches(rows: Rows, batch: Callable[[int], tuple[Any, ...]], numbers: Any) -> Any:
+    """A `tf.data.Dataset` of the batches of these numbers, made one ahead.
+
+    Not a `keras.utils.PyDataset`: that is a generator to TensorFlow, whose `GeneratorDataset` has malloc map
+    all that is larger than 128 KiB afresh, for the rest of the process, where Python is 3.11 or later
+    (`ApplyPython311MemoryPatch`). Each tensor of a step is one of those: an epoch took twice as long.
     """
-    count = len(rows.place)
+    import tensorflow as tf
 
-    class Batches(keras().utils.PyDataset):  # type: ignore[misc]
-        order = epoch_order(count, shuffle_seed, 0)
+    example = rows.batch(np.arange(1))
+    kinds = tf.nest.flatten(example)
 
-        def __len__(self) -> int:
-            return math.ceil(count / batch_size)
+    def made(number: Any) -> list[Numbers]:
+        arrays: list[Numbers] = tf.nest.flatten(batch(int(number)))
+        return arrays
 
-        def __getitem__(self, index: int) -> tuple[Any, ...]:
-            return rows.batch(self.order[index * batch_size : (index + 1) * batch_size])
+    def load(number: Any) -> Any:
+        tensors = tf.numpy_function(made, [number], [kind.dtype for kind in kinds])
+        for tensor, kind in zip(tensors, kinds, strict=True):
+            tensor.set_shape((None, *kind.shape[1:]))
+        return tf.nest.pack_sequence_as(example, tensors)
 
-    batches = Batches()
-
-    class Reorder(keras().callbacks.Callback):  # type: ignore[misc]
-        # Keras tells a data set of the end of an epoch also when it has only looked at its first batches.
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            batches.order = epoch_order(count, shuffle_seed, epoch)
-
-    return batches, Reorder()
+    return numbers.map(load).prefetch(1)
 
 
 def epoch_order(count: int, seed: int | None, epoch: int) -> Numbers:

@@ -58,18 +58,18 @@ def _fit(
     shuffle_seed: int | None,
     callbacks: list[Any],
 ) -> None:
-    more = {} if validation is None else {"validation_freq": spec["validationFreq"]}
+    size = spec["batchSize"]
+    more = {}
     if validation is not None:
-        size = spec["validationBatchSize"] or spec["batchSize"]
-        more["validation_data"], _ = feeding.dataset(validation, size, None)
-    batches, reorder = feeding.dataset(training, spec["batchSize"], shuffle_seed)
+        more["validation_data"] = feeding.once(validation, spec["validationBatchSize"] or size)
+        more["validation_freq"] = spec["validationFreq"]
     model.fit(
-        batches,
+        feeding.endless(training, size, shuffle_seed),
         epochs=spec["epochs"],
-        steps_per_epoch=spec["stepsPerEpoch"],
-        shuffle=False,
+        steps_per_epoch=spec["stepsPerEpoch"] or feeding.steps(training, size),
+        shuffle=False,  # Which is done already; Keras would say that it cannot.
         verbose=0,
-        callbacks=[reorder, *callbacks],
+        callbacks=callbacks,
         **more,
     )
 

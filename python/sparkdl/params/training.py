@@ -91,7 +91,8 @@ class HasTraining(Params):
         Params._dummy(),
         "kerasFitParams",
         f"params of Keras' fit, by their names: {', '.join(FIT_PARAMS)}. epochs, batchSize, classWeights "
-        "and validationFraction win over them where they are set",
+        "and validationFraction win over them where they are set. An epoch of steps_per_epoch batches goes "
+        "on where the last ended, through all rows and again",
         _fit_params,
     )
     epochs: Param[int] = Param(
