@@ -1,10 +1,13 @@
-"""Other Pythons that we start."""
+"""Other Pythons that we start, and files that they share with this one."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import sys
+import tempfile
+from typing import IO
 
 
 def environment() -> dict[str, str]:
@@ -24,10 +27,27 @@ def _paths() -> list[str]:
     seconds. Where the same PySpark is installed, that one comes first.
     """
     paths = [path for path in sys.path if path]
+    if not _same_is_installed():
+        return paths
+    return sorted(paths, key=lambda path: os.path.basename(path) == "pyspark.zip")
+
+
+@functools.cache
+def _same_is_installed() -> bool:
     try:
         import pyspark
 
-        is_same = importlib.metadata.version("pyspark") == pyspark.__version__
+        return importlib.metadata.version("pyspark") == pyspark.__version__
     except ImportError:
-        return paths
-    return sorted(paths, key=lambda path: is_same and os.path.basename(path) == "pyspark.zip")
+        return False
+
+
+def unnamed_file() -> IO[bytes]:
+    """A file without a name, in Spark's folder of a task: nothing stays behind where a process is killed."""
+    local = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")
+    return tempfile.TemporaryFile(dir=next(filter(os.path.isdir, local), None))
+
+
+def path(file: IO[bytes]) -> str:
+    """Where another process opens such a file, as long as this one has it open."""
+    return f"/proc/{os.getpid()}/fd/{file.fileno()}"

@@ -16,6 +16,7 @@ keras = pytest.importorskip("keras")
 helpers = pytest.importorskip("training_helpers")
 
 MIB = 1 << 20
+MODULE = "sparkdl.estimators.trial_process"
 
 pytestmark = pytest.mark.long
 
@@ -66,11 +67,13 @@ def estimator(tmp_path, inputs, **params):
 
 
 def trials():
-    """The processes that train, each with its ancestors, nearest first."""
+    """The processes that train, each with its ancestors, nearest first: the server that forked it, …"""
     found = []
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and "sparkdl.estimators.trial_process" in command(folder.name):
-            found.append([int(folder.name), *ancestors(int(folder.name))])
+        if folder.name.isdigit() and MODULE in command(folder.name):
+            pid, server, *above = int(folder.name), *ancestors(int(folder.name))
+            if MODULE in command(server):
+                found.append([pid, server, *above])
     return found
 
 

@@ -1,6 +1,6 @@
 """Trials that end badly, code of the caller's in them, and memory that stays flat."""
 
-import os
+import json
 import resource
 import subprocess
 import sys
@@ -74,30 +74,64 @@ def test_custom_objects_and_callbacks_are_imported_by_name(spark, frame, tmp_pat
 @pytest.mark.once
 def test_a_trial_ends_with_the_process_that_started_it(tmp_path):
     """Killed as Spark kills a worker: without a chance to clean up."""
-    script = f"""
-import sys, tempfile
-sys.path[:0] = {sys.path!r}
-from sparkdl.estimators import trial_task
-with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as output:
-    print(flush=True)
-    request = {{"examine": [{{"wait": 1}}] , "report": "{tmp_path}/fifo"}}
-    with trial_task.Process([report], output) as process:
-        process.asked(request)
-"""
-    os.mkfifo(tmp_path / "fifo")  # The process waits for a reader when it wants to report.
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-    parent.stdout.readline()
-    children = f"/proc/{parent.pid}/task/{parent.pid}/children"
-    deadline = time.monotonic() + 60
-    while not (found := Path(children).read_text().split()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    parent = subprocess.Popen([sys.executable, "-c", asking(tmp_path, "time.sleep(600)")])
+    child = Path(f"/proc/{told(tmp_path)}/cmdline")
+    assert child.read_bytes()
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 60
-    child = Path(f"/proc/{found[0]}/cmdline")
     while child.exists() and child.read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.once
+def test_each_request_has_a_process_of_its_own_and_what_it_says_is_told(tmp_path):
+    """Numbers that nobody seeded differ, and what is printed before an end without a report is found."""
+    body = "import numpy, random; print(random.random(), numpy.random.rand(), flush=True); os._exit(3)"
+    script = asking(tmp_path, body, "for _ in range(2): print(json.dumps(ask()), flush=True)")
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    first, second = [json.loads(line) for line in done.stdout.splitlines()]
+    assert first["error"] == second["error"] == "The training process ended with code 3 and no report."
+    for mine, other in zip(first["traceback"].split(), second["traceback"].split(), strict=True):
+        assert float(mine) != float(other)
+
+
+@pytest.mark.once
+def test_a_server_that_ended_is_started_again(tmp_path):
+    tries = "print(json.dumps(ask()))\nos.kill(server(), 9)\nprint(json.dumps(ask()))"
+    script = asking(tmp_path, "os._exit(4)", tries)
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert [json.loads(line)["error"] for line in done.stdout.splitlines()] == [
+        "The training process ended with code 4 and no report."
+    ] * 2
+
+
+def asking(folder, body, then="ask()"):
+    """A program with `ask`, whose process runs `body` and tells its number, and `server`, the server's."""
+    told = folder / "told"
+    (folder / "asked.py").write_text(
+        f"import os, pathlib, time\npathlib.Path({str(told)!r}).write_text(str(os.getpid()))\n{body}\n"
+    )
+    return f"""
+import json, os, sys
+sys.path[:0] = {[str(folder), *sys.path]!r}
+from sparkdl.estimators import fork_server
+def ask():
+    return fork_server.asked({{"examine": [{{"customObjects": {{"x": "asked.Name"}}, "file": ""}}]}})
+def server():
+    return fork_server._running[0]._process.pid
+{then}
+"""
+
+
+def told(folder):
+    """The process of a request, once it runs."""
+    deadline = time.monotonic() + 60
+    while not (file := folder / "told").exists() or not file.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return int(file.read_text())
 
 
 @pytest.mark.once
@@ -113,11 +147,41 @@ def test_rows_are_mapped_and_not_held():
         rows.flush()
         spec = {"rows": rows.name, "inputs": [{"file": file.name, "dtype": "uint8", "shape": [side]}]}
         found = feeding.opened({**spec, "weighted": False})
-        batches, _ = feeding.dataset(found, 10, 1)
+        batches = feeding.endless(found, 10, 1)
         before = _anonymous()
-        for index in range(len(batches)):
-            batches[index]
+        for _ in batches.take(feeding.steps(found, 10)):
+            pass
         assert _anonymous() - before < 40 << 20
+
+
+@pytest.mark.once
+def test_feeding_leaves_the_allocator_as_it_is(tmp_path):
+    """What was freed is used again: a generator of TensorFlow would have every tensor mapped afresh."""
+    script = f"""
+import ctypes, sys
+sys.path[:0] = {sys.path!r}
+import numpy as np
+from sparkdl.estimators import feeding
+
+keys = np.array([b"%032d" % n for n in range(8)], "S32")
+rows = feeding.Rows([np.zeros((8, 4), np.float32)], [None], np.arange(8), keys, np.zeros(8, np.float32), None)
+for batches in feeding.endless(rows, 2, 1).take(4), feeding.once(rows, 2):
+    assert len([batch for batch in batches]) == 4
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks rest".split()] + [
+        ("more", ctypes.c_size_t * 5)
+    ]
+
+c = ctypes.CDLL(None)
+c.mallinfo2.restype, c.malloc.restype = Info, ctypes.c_void_p
+c.malloc.argtypes, c.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+c.free(c.malloc(16 << 20))  # Raises the size from which memory is mapped.
+before = c.mallinfo2().hblks
+c.malloc(8 << 20)
+sys.exit(c.mallinfo2().hblks - before)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.once

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from typing import Any
 
-from sparkdl.estimators import trial_task
+from sparkdl.estimators import fork_server
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 _known: dict[str, dict[str, Any]] = {}
@@ -50,11 +49,7 @@ def _of_the_model(spec: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def _ask(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as output:
-        request = {"examine": specs, "report": f"/proc/self/fd/{report.fileno()}"}
-        with trial_task.Process([report], output) as process:
-            code = process.asked(request)
-        said = trial_task.report_of(report, code, output)
+    said = fork_server.asked({"examine": specs})
     if "error" in said:
         raise SparkDLError(f"{said['error']}\n{said['traceback']}", said["kind"])
     found: list[dict[str, Any]] = said["found"]

@@ -12,16 +12,25 @@ from typing import TYPE_CHECKING
 from pyspark.sql import SparkSession
 
 from sparkdl import _cache
-from sparkdl.estimators import labels, trial_task
+from sparkdl.estimators import labels, shards, trial_task
 
 if TYPE_CHECKING:
     from sparkdl.estimators.models import FittedModel
     from sparkdl.estimators.search import Prepared
 
 
+def finished(spark: SparkSession, folder: str) -> set[str]:
+    """The keys of trials that left something in this folder, found in one job."""
+    shards.make_folder(spark, folder, trial_task.RESULT)
+    trials = spark.read.schema(trial_task.RESULT).option("recursiveFileLookup", "true").parquet(folder)
+    files = trials.where("chunk = -1").select("_metadata.file_path").collect()
+    return {row["file_path"].split("/")[-2] for row in files}
+
+
 def read(spark: SparkSession, place: str, prepared: Prepared) -> FittedModel | None:
     """The model of a trial that was finished there; None where there is none, or not all of it."""
-    rows = spark.read.schema(trial_task.RESULT).parquet(place).orderBy("chunk").toLocalIterator()
+    chunks = spark.read.schema(trial_task.RESULT).parquet(place).coalesce(1)
+    rows = chunks.sortWithinPartitions("chunk").toLocalIterator()
     folder = _cache.made(_cache.cache_folder(spark) / "fitted")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         parts = {suffix: Path(temporary) / f"model.{suffix}" for suffix in ("keras", "sparkdl")}

@@ -158,6 +158,7 @@ class Search(Iterator[tuple[int, Any]]):
         self._prepared = prepared
         self._folder = folder
         self._resumes = estimator.isSet(estimator.workDir)
+        self._finished = results.finished(spark, f"{folder}/trials") if self._resumes else set[str]()
         asked = (
             estimator.getParallelism()
             if estimator.isSet(estimator.parallelism)
@@ -243,11 +244,10 @@ class Search(Iterator[tuple[int, Any]]):
 
     def _model(self, index: int, prepared: Prepared) -> Any:
         place = f"{self._folder}/trials/{prepared.key}"
-        if self._resumes:
-            shards.make_folder(self._spark, place, trial_task.RESULT)
-            if (known := results.read(self._spark, place, prepared)) is not None:
-                self._say(index, "was done before")
-                return known
+        known = results.read(self._spark, place, prepared) if prepared.key in self._finished else None
+        if known is not None:
+            self._say(index, "was done before")
+            return known
         if not self._resumes:
             place = f"{place}-{uuid.uuid4().hex}"
         progress = self._listener.place(index) if self._listener is not None else None
@@ -260,7 +260,9 @@ class Search(Iterator[tuple[int, Any]]):
         model = results.read(self._spark, place, prepared)
         if model is None:
             raise SparkDLError(f"What the trial with {trial.said} left in {place} is damaged.", "Io")
-        if not self._resumes:
+        if self._resumes:
+            self._finished.add(prepared.key)
+        else:
             work.delete(self._spark, place)
         return model
 

@@ -1,29 +1,21 @@
-"""A process of its own that trains one model, or tells what models are: `python -m` this.
-
-What it is asked comes as a line of JSON through a pipe that stays open: it ends with the process that started
-it, even where that is killed.
-"""
+"""A process of its own that trains one model, or tells what models are, as `fork_server` starts it."""
 
 from __future__ import annotations
 
-import ctypes
+import importlib
 import json
 import os
-import queue
 import shutil
-import signal
 import socket
 import tempfile
-import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sparkdl._keras import keras
+from sparkdl.estimators import fork_server
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Reporter:
@@ -54,10 +46,10 @@ class Reporter:
 
 def main() -> None:
     """Does what is asked, and writes what came of it where the request says."""
-    requests = _end_with_parent()
     with suppress(Exception):  # Fails once more below, and is reported there.
-        keras()  # Takes seconds, in which the rows are still on their way.
-    request = requests.get()
+        keras()
+        importlib.import_module("sparkdl.estimators.training")
+    request = fork_server.served()
     try:
         report = _examined(request) if "examine" in request else _trained(request)
     except BaseException as error:
@@ -82,6 +74,8 @@ def _examined(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trained(request: dict[str, Any]) -> dict[str, Any]:
+    if request["gpus"] is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = request["gpus"]
     _limit_threads(request["threads"], request["spec"]["seed"] is not None)
     from sparkdl.estimators import data_parallel, training
 
@@ -120,22 +114,6 @@ def _failure(error: BaseException) -> dict[str, Any]:
         "value": isinstance(error, SparkDLValueError),
         "traceback": "".join(traceback.format_exception(error)),
     }
-
-
-def _end_with_parent() -> queue.Queue[dict[str, Any]]:
-    """Sees to it; gives where the request will be."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    requests: queue.Queue[dict[str, Any]] = queue.Queue()
-
-    def wait() -> None:
-        # Without a buffer, whose lock the interpreter would wait for at its end.
-        with open(0, "rb", buffering=0) as pipe:
-            for line in pipe:
-                requests.put(json.loads(line))
-        os._exit(1)  # Whoever held the other end of the pipe is gone.
-
-    threading.Thread(target=wait, daemon=True).start()
-    return requests
 
 
 if __name__ == "__main__":

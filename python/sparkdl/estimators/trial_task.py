@@ -8,23 +8,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import secrets
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
-from sparkdl import _processes
 from sparkdl._batches import with_condition
+from sparkdl._processes import path, unnamed_file
+from sparkdl.estimators import fork_server
 from sparkdl.exceptions import SparkDLError, SparkDLValueError
 
 RESULT = "chunk int, bytes binary"
@@ -33,7 +29,6 @@ BEGIN, END = "----- trial", "----- end of trial"
 """Around what a trial that failed says, in the text that Spark makes of it."""
 
 _CHUNK = 8 << 20
-_TAIL = 4000
 _FEW = 1 << 20
 _SUFFIXES = ("keras", "sparkdl")
 
@@ -63,38 +58,47 @@ def run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBa
 
 
 def _run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    from pyspark import SparkFiles
-
     with ExitStack() as stack:
-        files = [stack.enter_context(_unnamed()) for _ in trial.inputs]
-        rows, report, output = (stack.enter_context(_unnamed()) for _ in range(3))
-        results = {suffix: stack.enter_context(_unnamed()) for suffix in _SUFFIXES}
-        shared = [*files, rows, *results.values(), report]
-        # Before the rows come: TensorFlow takes seconds to start.
-        process = stack.enter_context(Process(shared, output, _gpus()))
-        _spool(batches, files, rows)
+        fork_server.start()
+        inputs = [stack.enter_context(unnamed_file()) for _ in trial.inputs]
+        rows = stack.enter_context(unnamed_file())
+        results = {suffix: stack.enter_context(unnamed_file()) for suffix in _SUFFIXES}
+        _spool(batches, inputs, rows)
         workers = _met(trial.workers)
-        is_first = workers is None or workers["index"] == 0
-        code = process.asked(
-            {
-                "model": SparkFiles.get(trial.model),
-                "spec": trial.spec,
-                "rows": _path(rows),
-                "inputs": [{**i, "file": _path(file)} for i, file in zip(trial.inputs, files, strict=True)],
-                "labels": trial.labels,
-                "weighted": trial.weighted,
-                "threads": _cores(),
-                "progress": trial.progress if is_first else None,
-                "workers": workers,
-                "results": {suffix: _path(file) for suffix, file in results.items()},
-                "report": _path(report),
-            }
-        )
-        said = report_of(report, code, output)
+        said = fork_server.asked(_request(trial, inputs, rows, results, workers))
         if "error" in said:
             raise _failed(trial, said)
-        if is_first:
+        if _is_first(workers):
             yield from _chunks(said, {suffix: results[suffix] for suffix in said["made"]})
+
+
+def _request(
+    trial: Trial,
+    inputs: list[IO[bytes]],
+    rows: IO[bytes],
+    results: dict[str, IO[bytes]],
+    workers: dict[str, Any] | None,
+) -> dict[str, Any]:
+    from pyspark import SparkFiles
+
+    return {
+        "model": SparkFiles.get(trial.model),
+        "spec": trial.spec,
+        "rows": path(rows),
+        "inputs": [{**i, "file": path(file)} for i, file in zip(trial.inputs, inputs, strict=True)],
+        "labels": trial.labels,
+        "weighted": trial.weighted,
+        "threads": _cores(),
+        "gpus": _gpus(),
+        "progress": trial.progress if _is_first(workers) else None,
+        "workers": workers,
+        "results": {suffix: path(file) for suffix, file in results.items()},
+    }
+
+
+def _is_first(workers: dict[str, Any] | None) -> bool:
+    """Whether this task tells how training goes and gives the model: one of several workers does."""
+    return workers is None or workers["index"] == 0
 
 
 def _spool(batches: Iterator[pa.RecordBatch], files: list[IO[bytes]], rows: IO[bytes]) -> None:
@@ -136,57 +140,6 @@ def _met(count: int) -> dict[str, Any] | None:
     hosts = [task.address.rpartition(":")[0] for task in context.getTaskInfos()]
     addresses = [f"{host}:{one['port']}" for host, one in zip(hosts, found, strict=True)]
     return {"index": context.partitionId(), "addresses": addresses, "seed": found[0]["seed"]}
-
-
-class Process:
-    """A Python of its own that starts at once, does what it is asked, and ends when this process does."""
-
-    def __init__(self, shared: list[IO[bytes]], output: IO[bytes], gpus: str | None = None) -> None:
-        environment = _processes.environment()
-        if gpus is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sparkdl.estimators.trial_process"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[file.fileno() for file in shared],
-        )
-
-    def asked(self, request: dict[str, Any]) -> int:
-        """Has it done, and gives the exit code."""
-        pipe = self._process.stdin
-        assert pipe is not None
-        with suppress(BrokenPipeError):  # Where it ended before, its code says why.
-            pipe.write(json.dumps(request).encode() + b"\n")
-            pipe.flush()
-        return self._process.wait()
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-def report_of(report: IO[bytes], code: int, output: IO[bytes]) -> dict[str, Any]:
-    """What the process reports, or how it ended without a report."""
-    report.seek(0)
-    try:
-        said: dict[str, Any] = json.loads(report.read())
-        return said
-    except ValueError:
-        size = output.seek(0, os.SEEK_END)
-        output.seek(max(0, size - _TAIL))
-        tail = output.read().decode(errors="replace").strip()
-    if code < 0:
-        why = f"The training process was ended by {signal.Signals(-code).name}"
-        why += ": most often memory ran out." if code == -signal.SIGKILL else "."
-    else:
-        why = f"The training process ended with code {code} and no report."
-    return {"error": why, "kind": "Internal", "value": False, "traceback": tail}
 
 
 def result_of(rows: Iterator[Any], targets: dict[str, IO[bytes]]) -> dict[str, Any] | None:
@@ -246,16 +199,6 @@ def _failed(trial: Trial, said: dict[str, Any]) -> SparkDLError:
     message = f"{text}\n{said['traceback']}\n{BEGIN} {packed.decode()} {END}"
     kind = SparkDLValueError if said["value"] else SparkDLError
     return kind(message, said["kind"])
-
-
-def _unnamed() -> IO[bytes]:
-    local = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")
-    return tempfile.TemporaryFile(dir=next(filter(os.path.isdir, local), None))
-
-
-def _path(file: IO[bytes]) -> str:
-    """Where the process that inherits this file opens it."""
-    return f"/proc/self/fd/{file.fileno()}"
 
 
 def _cores() -> int:
