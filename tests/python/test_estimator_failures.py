@@ -155,7 +155,7 @@ def test_rows_are_mapped_and_not_held():
 
 
 @pytest.mark.once
-def test_feeding_leaves_the_allocator_as_it_is(tmp_path):
+def test_feeding_leaves_the_allocator_as_it_is():
     """What was freed is used again: a generator of TensorFlow would have every tensor mapped afresh."""
     script = f"""
 import ctypes, sys

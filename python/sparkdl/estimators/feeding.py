@@ -176,7 +176,10 @@ def _batches(rows: Rows, batch: Callable[[int], tuple[Any, ...]], numbers: Any) 
             tensor.set_shape((None, *kind.shape[1:]))
         return tf.nest.pack_sequence_as(example, tensors)
 
-    return numbers.map(load).prefetch(1)
+    options = tf.data.Options()
+    # There is nothing to tune, and who lets go of an iterator waits for what tunes it: up to a minute.
+    options.autotune.enabled = False
+    return numbers.map(load).prefetch(1).with_options(options)
 
 
 def epoch_order(count: int, seed: int | None, epoch: int) -> Numbers:

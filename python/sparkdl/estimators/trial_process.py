@@ -74,7 +74,7 @@ def _examined(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trained(request: dict[str, Any]) -> dict[str, Any]:
-    if request["gpus"] is not None:
+    if request["gpus"] is not None:  # TensorFlow has not looked for any yet.
         os.environ["CUDA_VISIBLE_DEVICES"] = request["gpus"]
     _limit_threads(request["threads"], request["spec"]["seed"] is not None)
     from sparkdl.estimators import data_parallel, training

@@ -59,7 +59,7 @@ def run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBa
 
 def _run(trial: Trial, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with ExitStack() as stack:
-        fork_server.start()
+        fork_server.start()  # Loads Keras while the rows are on their way.
         inputs = [stack.enter_context(unnamed_file()) for _ in trial.inputs]
         rows = stack.enter_context(unnamed_file())
         results = {suffix: stack.enter_context(unnamed_file()) for suffix in _SUFFIXES}
