@@ -96,17 +96,23 @@ def test_a_worker_that_fails_is_told_and_the_others_end(frame):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"numWorkers": 3}, "numWorkers is 3, but this cluster runs 2 tasks at a time"),
         ({"kerasCallbacks": ["TerminateOnNaN"]}, "with several workers kerasCallbacks is not supported"),
         ({"kerasFitParams": {"steps_per_epoch": 2}}, "kerasFitParams with steps_per_epoch is not supported"),
     ],
-    ids=["slots", "callbacks", "steps"],
+    ids=["callbacks", "steps"],
 )
 def test_what_several_workers_cannot_do_is_refused_before_any_job(
     estimator, frame, runs_no_job, change, said
 ):
     with pytest.raises(SparkDLValueError, match=said):
         estimator.copy({estimator.numWorkers: 2})._set(**change).fit(frame)
+
+
+def test_more_workers_than_slots_are_refused_before_any_job(estimator, frame, face, request):
+    if face != "connect":  # There a small query tells how many slots the server has.
+        request.getfixturevalue("runs_no_job")
+    with pytest.raises(SparkDLValueError, match="numWorkers is 3, but this cluster runs 2 tasks at a time"):
+        estimator.copy({estimator.numWorkers: 3}).fit(frame)
 
 
 def test_a_loss_that_is_no_mean_is_refused_before_any_job(estimator, frame, runs_no_job):
