@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,29 +123,14 @@ def endless(rows: Rows, batch_size: int, shuffle_seed: int | None) -> Any:
     """Batches of one pass over the rows after the other, each in its own order where there is a seed."""
     import tensorflow as tf
 
-    count, in_pass = len(rows.place), steps(rows, batch_size)
-
-    @functools.lru_cache(maxsize=1)
-    def order(epoch: int) -> Numbers:
-        return epoch_order(count, shuffle_seed, epoch)
-
-    def batch(number: int) -> tuple[Any, ...]:
-        epoch, step = divmod(number, in_pass)
-        return rows.batch(order(epoch)[step * batch_size : (step + 1) * batch_size])
-
-    return _batches(rows, batch, tf.data.Dataset.counter())
+    return _batches(rows, batch_size, shuffle_seed, tf.data.Dataset.counter())
 
 
 def once(rows: Rows, batch_size: int) -> Any:
     """Batches of one pass over the rows as they are."""
     import tensorflow as tf
 
-    places = np.arange(len(rows.place))
-
-    def batch(number: int) -> tuple[Any, ...]:
-        return rows.batch(places[number * batch_size : (number + 1) * batch_size])
-
-    return _batches(rows, batch, tf.data.Dataset.range(steps(rows, batch_size)))
+    return _batches(rows, batch_size, None, tf.data.Dataset.range(steps(rows, batch_size)))
 
 
 def steps(rows: Rows, batch_size: int) -> int:
@@ -154,8 +138,8 @@ def steps(rows: Rows, batch_size: int) -> int:
     return math.ceil(len(rows.place) / batch_size)
 
 
-def _batches(rows: Rows, batch: Callable[[int], tuple[Any, ...]], numbers: Any) -> Any:
-    """A `tf.data.Dataset` of the batches of these numbers, made one ahead.
+def _batches(rows: Rows, batch_size: int, shuffle_seed: int | None, numbers: Any) -> Any:
+    """A `tf.data.Dataset` of the batches of these numbers, counted over all passes, made one ahead.
 
     Not a `keras.utils.PyDataset`: that is a generator to TensorFlow, whose `GeneratorDataset` has malloc map
     all that is larger than 128 KiB afresh, for the rest of the process, where Python is 3.11 or later
@@ -165,9 +149,16 @@ def _batches(rows: Rows, batch: Callable[[int], tuple[Any, ...]], numbers: Any) 
 
     example = rows.batch(np.arange(1))
     kinds = tf.nest.flatten(example)
+    in_pass = steps(rows, batch_size)
+
+    @functools.lru_cache(maxsize=1)
+    def order(epoch: int) -> Numbers:
+        return epoch_order(len(rows.place), shuffle_seed, epoch)
 
     def made(number: Any) -> list[Numbers]:
-        arrays: list[Numbers] = tf.nest.flatten(batch(int(number)))
+        epoch, step = divmod(int(number), in_pass)
+        chosen = order(epoch)[step * batch_size : (step + 1) * batch_size]
+        arrays: list[Numbers] = tf.nest.flatten(rows.batch(chosen))
         return arrays
 
     def load(number: Any) -> Any:
